@@ -1,0 +1,1 @@
+//! Finished files: conversion to other disk formats, compression, checksums.

@@ -1,0 +1,1 @@
+//! What firmware starts: unified kernel images, systemd-boot and GRUB, put together natively.

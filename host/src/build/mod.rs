@@ -1,0 +1,1 @@
+//! The build: every stage in order.

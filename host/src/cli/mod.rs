@@ -1,0 +1,1 @@
+//! Everything the user types and sees; the only module that prints.

@@ -1,0 +1,1 @@
+//! Partition tables and filesystems, made from trees without mounting anything.

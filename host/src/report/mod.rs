@@ -1,0 +1,1 @@
+//! What a build says about itself: manifest, SBOM, package list, dependency graph.

@@ -1,0 +1,1 @@
+//! Package repositories: signed metadata, verified link by link.

@@ -1,0 +1,1 @@
+//! Root filesystems as trees: packages unpacked natively, trees read back from disks.

@@ -1,0 +1,1 @@
+//! The solver: which packages satisfy a request. Pure, no I/O.

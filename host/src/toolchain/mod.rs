@@ -1,0 +1,1 @@
+//! Programs and the builder VM, unpacked from Debian packages without running any script of theirs.
