@@ -1,1 +1,3 @@
 //! Partition tables and filesystems, made from trees without mounting anything.
+
+pub mod ext4;
