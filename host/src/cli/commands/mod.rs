@@ -1,0 +1,11 @@
+//! One function per command, each in the file of its verb.
+
+mod completions;
+mod config;
+mod man;
+mod version;
+
+pub(crate) use completions::completions;
+pub(crate) use config::{config_init, config_show};
+pub(crate) use man::man;
+pub(crate) use version::version;
