@@ -51,10 +51,7 @@ pub fn get_text(name: &str) -> Option<String> {
 /// Returns all variables that are set and not empty. Names that are not UTF-8 are none of ours.
 #[must_use]
 pub fn snapshot() -> BTreeMap<String, OsString> {
-    std::env::vars_os()
-        .filter(|(_, value)| !value.is_empty())
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .collect()
+    std::env::vars_os().filter(|(_, value)| !value.is_empty()).filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
 }
 
 /// The variables of `oic` itself that have a fixed name.

@@ -72,6 +72,11 @@ impl CommandError {
         self.code
     }
 
+    /// Returns what the user can do about it.
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
     /// Returns the message and its causes, outermost first.
     pub(crate) fn chain(&self) -> Vec<String> {
         match &self.kind {
@@ -95,7 +100,8 @@ impl CommandError {
     pub(crate) fn report(&self, printer: &Printer) {
         let chain = self.chain();
         for (index, text) in chain.iter().enumerate() {
-            let label = if index == 0 { printer.styled(Style::Error, "error:") } else { format!("  {}", printer.styled(Style::Dim, "caused by:")) };
+            let label =
+                if index == 0 { printer.styled(Style::Error, "error:") } else { format!("  {}", printer.styled(Style::Dim, "caused by:")) };
             printer.message(&format!("{label} {}", sanitized(text)));
         }
         for hint in &self.hints {

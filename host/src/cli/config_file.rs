@@ -12,7 +12,7 @@ use std::{
 
 use etcetera::BaseStrategy as _;
 use serde::Deserialize;
-use serde_saphyr::{Error as YamlError, Spanned};
+use serde_saphyr::{Error as YamlError, Spanned, UserMessageFormatter};
 
 use super::{command_error::Hint, suggest};
 
@@ -199,24 +199,22 @@ fn parse(path: &Path, text: &str) -> Result<Document, ConfigFileError> {
 fn invalid(path: &Path, error: &YamlError) -> ConfigFileError {
     let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
     let path = path.to_owned();
-    match error {
-        YamlError::SerdeUnknownField { field, expected, .. } => {
-            ConfigFileError::UnknownKey { path, line, column, key: field.clone(), known: expected.clone() }
-        }
-        YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            let reason = format!("`{variant}` is not one of {}", expected.join(", "));
-            ConfigFileError::Invalid { path, line, column, reason }
-        }
-        YamlError::SerdeInvalidType { unexpected, expected, .. } | YamlError::SerdeInvalidValue { unexpected, expected, .. } => {
-            ConfigFileError::Invalid { path, line, column, reason: format!("{unexpected} is no {expected}") }
-        }
-        other => {
-            let text = other.to_string();
-            // The library repeats the position at the end of what it says; it stands in front here.
-            let reason = text.split(" at line ").next().unwrap_or(&text).trim_end_matches([' ', ',', ':']).to_owned();
-            ConfigFileError::Invalid { path, line, column, reason }
-        }
+    if let YamlError::SerdeUnknownField { field, expected, .. } = error {
+        return ConfigFileError::UnknownKey { path, line, column, key: field.clone(), known: expected.clone() };
     }
+    let reason = match error {
+        YamlError::SerdeUnknownVariant { variant, expected, .. } => format!("`{variant}` is not one of {}", expected.join(", ")),
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => format!("`{key}` is given twice"),
+        YamlError::Unexpected { expected: "mapping start", .. } => "keys with values are expected here".to_owned(),
+        // The only values that are neither text nor words of a list are numbers.
+        YamlError::InvalidScalar { .. } => "a whole number that is not negative is expected here".to_owned(),
+        other => {
+            let text = other.render_with_formatter(&UserMessageFormatter);
+            // The library repeats the position at the end of what it says; it stands in front here.
+            text.split(" at line ").next().unwrap_or(&text).trim_end_matches([' ', ',', ':']).to_owned()
+        }
+    };
+    ConfigFileError::Invalid { path, line, column, reason }
 }
 
 /// Returns `path` as it is meant in the file `config`: `~/` is the home folder, relative ones start at the file's folder.
@@ -252,7 +250,8 @@ mod tests {
 
     #[test]
     fn values_know_where_they_stand() {
-        let document = parse(Path::new("oic.yml"), "workers: 3\nlogging:\n  level: debug\nmirrors:\n  debian: http://localhost/debian\n").unwrap();
+        let document =
+            parse(Path::new("oic.yml"), "workers: 3\nlogging:\n  level: debug\nmirrors:\n  debian: http://localhost/debian\n").unwrap();
         let workers = document.workers.unwrap();
         assert_eq!((workers.value, workers.referenced.line(), workers.referenced.column()), (3, 1, 10));
         assert_eq!(document.logging.unwrap().level.unwrap().value, LogLevel::Debug);
@@ -263,14 +262,14 @@ mod tests {
     fn mistakes_are_named_with_their_place() {
         insta::assert_snapshot!(error("workers: 3\ncach_dir: /x\n"), @"oic.yml:2:1: unknown key `cach_dir` | did you mean `cache_dir`?");
         insta::assert_snapshot!(error("zzz: 1\n"), @"oic.yml:1:1: unknown key `zzz` | the keys that are possible here: workers, cache_dir, work_dir, temp_dir, config_dir, logging, mirrors");
-        insta::assert_snapshot!(error("logging:\n  levle: info\n"), @"oic.yml:2:3: unknown key `levle` | the keys that are possible here: level, file");
+        insta::assert_snapshot!(error("logging:\n  levle: info\n"), @"oic.yml:2:3: unknown key `levle` | did you mean `level`?");
         insta::assert_snapshot!(error("logging:\n  level: loud\n"), @"oic.yml:2:10: `loud` is not one of error, warn, info, debug, trace | `oic config init` writes a file with every key explained");
-        insta::assert_snapshot!(error("workers: many\n"), @"oic.yml:1:10: invalid u32 | `oic config init` writes a file with every key explained");
-        insta::assert_snapshot!(error("workers: -1\n"), @"oic.yml:1:10: invalid u32 | `oic config init` writes a file with every key explained");
-        insta::assert_snapshot!(error("mirrors: [a, b]\n"), @"oic.yml:1:10: expected mapping start | `oic config init` writes a file with every key explained");
-        insta::assert_snapshot!(error("workers: 1\nworkers: 2\n"), @"oic.yml:2:1: duplicate mapping key: workers, set DuplicateKeyPolicy in Options if acceptable | `oic config init` writes a file with every key explained");
+        insta::assert_snapshot!(error("workers: many\n"), @"oic.yml:1:10: a whole number that is not negative is expected here | `oic config init` writes a file with every key explained");
+        insta::assert_snapshot!(error("workers: -1\n"), @"oic.yml:1:10: a whole number that is not negative is expected here | `oic config init` writes a file with every key explained");
+        insta::assert_snapshot!(error("mirrors: [a, b]\n"), @"oic.yml:1:10: keys with values are expected here | `oic config init` writes a file with every key explained");
+        insta::assert_snapshot!(error("workers: 1\nworkers: 2\n"), @"oic.yml:2:1: `workers` is given twice | `oic config init` writes a file with every key explained");
         insta::assert_snapshot!(error("cache_dir: \"open\n"), @"oic.yml:2:1: invalid indentation in multiline quoted scalar | `oic config init` writes a file with every key explained");
-        insta::assert_snapshot!(error("- a\n"), @"oic.yml:1:1: expected mapping start | `oic config init` writes a file with every key explained");
+        insta::assert_snapshot!(error("- a\n"), @"oic.yml:1:1: keys with values are expected here | `oic config init` writes a file with every key explained");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! settings    args + environment + oic.yml → one struct per command, each value with its origin
 //! commands    one function per command
 //! printer     every byte to standard output and standard error
+//! progress    what a build says, shown live, plain or as JSON, and logged
 //! command_error, exit_code   library errors → `error:` / `caused by:` / `hint:` and the exit status
 //! ```
 //!
@@ -17,6 +18,7 @@ mod config_file;
 mod exit_code;
 mod log;
 mod printer;
+mod progress;
 mod settings;
 mod suggest;
 
@@ -87,7 +89,9 @@ fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> R
     let settings = || load_settings(&global, variables, printer);
     match command {
         Command::Completions(args) => commands::completions(args.shell, printer),
-        Command::Config(ConfigArgs { command: ConfigCommand::Init(args) }) => commands::config_init(&ConfigInitSettings::from(args), printer),
+        Command::Config(ConfigArgs { command: ConfigCommand::Init(args) }) => {
+            commands::config_init(&ConfigInitSettings::from(args), printer)
+        }
         Command::Config(ConfigArgs { command: ConfigCommand::Show }) => commands::config_show(&settings()?, printer),
         Command::Man(args) => commands::man(&args.dir, printer),
         Command::Version => commands::version(printer),

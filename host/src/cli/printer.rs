@@ -93,6 +93,12 @@ impl Printer {
         }
     }
 
+    /// Returns whether notes are dropped.
+    #[must_use]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Returns whether standard error takes colours.
     #[must_use]
     pub(crate) fn has_color(&self) -> bool {
@@ -132,6 +138,13 @@ impl Printer {
     pub(crate) fn note(&self, line: &str) {
         if !self.quiet {
             self.message(&sanitized(line));
+        }
+    }
+
+    /// Writes a note whose text is ours, styles and all, to standard error unless the user wants quiet.
+    pub(crate) fn styled_note(&self, line: &str) {
+        if !self.quiet {
+            self.message(line);
         }
     }
 

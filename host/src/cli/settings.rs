@@ -149,10 +149,11 @@ impl GlobalSettings {
     /// Fails when a variable or an option is wrong, and when a default is needed that this user does not have.
     pub(crate) fn resolve(args: &GlobalArgs, variables: &BTreeMap<String, OsString>, files: &[ConfigFile]) -> Result<Self, CommandError> {
         let sources = Sources { variables, files };
-        let cache_dir = match sources.path(args.cache_dir.as_ref(), "--cache-dir", env::OIC_CACHE_DIR, |document| document.cache_dir.as_ref()) {
-            Some(dir) => dir,
-            None => Sourced::new(default_cache_dir()?, Origin::Default),
-        };
+        let cache_dir =
+            match sources.path(args.cache_dir.as_ref(), "--cache-dir", env::OIC_CACHE_DIR, |document| document.cache_dir.as_ref()) {
+                Some(dir) => dir,
+                None => Sourced::new(default_cache_dir()?, Origin::Default),
+            };
         let work_dir = sources
             .path(args.work_dir.as_ref(), "--work-dir", env::OIC_WORK_DIR, |document| document.work_dir.as_ref())
             .unwrap_or_else(|| Sourced::new(cache_dir.value.join("work"), Origin::Default));
@@ -163,7 +164,8 @@ impl GlobalSettings {
             temp_dir: sources.temp_dir(),
             config_dir: sources.path(None, "", env::OIC_CONFIG_DIR, |document| document.config_dir.as_ref()),
             log_level: sources.log_level()?,
-            log_file: sources.path(args.log_file.as_ref(), "--log-file", env::OIC_LOG_FILE, |document| document.logging.as_ref()?.file.as_ref()),
+            log_file: sources
+                .path(args.log_file.as_ref(), "--log-file", env::OIC_LOG_FILE, |document| document.logging.as_ref()?.file.as_ref()),
             mirrors: sources.mirrors()?,
             progress: sources.progress(args.progress)?,
             config_files: files.iter().map(|file| file.path.clone()).collect(),
@@ -217,9 +219,11 @@ impl Sources<'_> {
 
     /// Resolves the folder for temporary files.
     fn temp_dir(&self) -> Sourced<PathBuf> {
-        self.path(None, "", env::OIC_TEMP_DIR, |document| document.temp_dir.as_ref()).unwrap_or_else(|| match self.variables.get(env::TMPDIR) {
-            Some(dir) => Sourced::new(dir.into(), Origin::Environment(env::TMPDIR.to_owned())),
-            None => Sourced::new("/tmp".into(), Origin::Default),
+        self.path(None, "", env::OIC_TEMP_DIR, |document| document.temp_dir.as_ref()).unwrap_or_else(|| {
+            match self.variables.get(env::TMPDIR) {
+                Some(dir) => Sourced::new(dir.into(), Origin::Environment(env::TMPDIR.to_owned())),
+                None => Sourced::new("/tmp".into(), Origin::Default),
+            }
         })
     }
 
@@ -238,7 +242,8 @@ impl Sources<'_> {
             return Ok(Sourced::new(processors, Origin::Default));
         };
         let accepted = usize::try_from(value.min(MAX_WORKERS + 1)).ok().and_then(NonZeroUsize::new).filter(|_| value <= MAX_WORKERS);
-        let workers = accepted.ok_or_else(|| CommandError::usage(format!("{value} workers ({origin}) are not within 1 and {MAX_WORKERS}")))?;
+        let workers =
+            accepted.ok_or_else(|| CommandError::usage(format!("{value} workers ({origin}) are not within 1 and {MAX_WORKERS}")))?;
         Ok(Sourced::new(workers, origin))
     }
 
@@ -291,7 +296,9 @@ impl Sources<'_> {
 
 /// Checks a mirror's URL.
 fn mirror(name: &str, url: &str, origin: Origin) -> Result<Sourced<String>, CommandError> {
-    let known = ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')));
+    let known = ["http://", "https://"]
+        .iter()
+        .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')));
     if !known || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         let message = format!("the mirror of {name} ({origin}) is `{url}`, which is no http:// or https:// URL");
         return Err(CommandError::usage(message));
@@ -311,9 +318,9 @@ fn bad_variable(variable: &str, value: &OsStr, expected: &str) -> CommandError {
 
 /// Warns of variables that look like ours and are none: a typing error would otherwise go unnoticed.
 pub(crate) fn unknown_variables(variables: &BTreeMap<String, OsString>) -> Vec<String> {
-    let unknown = variables.keys().filter(|name| {
-        name.starts_with("OIC_") && !env::ALL.contains(&name.as_str()) && !name.starts_with(env::OIC_MIRROR_PREFIX)
-    });
+    let unknown = variables
+        .keys()
+        .filter(|name| name.starts_with("OIC_") && !env::ALL.contains(&name.as_str()) && !name.starts_with(env::OIC_MIRROR_PREFIX));
     let text = |name: &String| match suggest::nearest(name, env::ALL) {
         Some(meant) => format!("the environment variable {name} means nothing; did you mean {meant}?"),
         None => format!("the environment variable {name} means nothing"),

@@ -165,11 +165,8 @@ mod tests {
     fn example() -> BuildManifest {
         let digest = Sha256Digest::of(b"");
         let output = |name: &str, format: &str| OutputRecord { name: name.into(), format: format.into(), size: 42, sha256: digest };
-        let repository = |suite: &str| RepositoryRecord {
-            url: "https://mirrors.kernel.org/debian".into(),
-            suite: suite.into(),
-            metadata: digest,
-        };
+        let repository =
+            |suite: &str| RepositoryRecord { url: "https://mirrors.kernel.org/debian".into(), suite: suite.into(), metadata: digest };
         let tool = |name: &str| ToolRecord {
             used_for: "kernel".into(),
             name: name.into(),
@@ -195,7 +192,11 @@ mod tests {
                 repositories: vec![repository("trixie-updates"), repository("trixie")],
                 files: vec![FileRecord { destination: "/etc/motd".into(), sha256: digest }],
             },
-            builder: BuilderRecord { oic: "0.1.0".into(), protocol: "1.0".into(), tools: vec![tool("linux-image-cloud-amd64"), tool("busybox")] },
+            builder: BuilderRecord {
+                oic: "0.1.0".into(),
+                protocol: "1.0".into(),
+                tools: vec![tool("linux-image-cloud-amd64"), tool("busybox")],
+            },
             outputs: vec![output("minimal.raw", "raw"), output("deps.dot", "dot")],
         }
     }

@@ -63,7 +63,10 @@ pub fn render(image: &ImageIdentity, origin: &Origin, packages: &[PackageRecord]
         spdx_id: "SPDXRef-DOCUMENT",
         document_namespace: format!("https://spdx.org/spdxdocs/{}-{uuid}", percent_encoded(&name)),
         name,
-        creation_info: CreationInfo { created: timestamp(image.source_date_epoch), creators: vec![format!("Tool: oic-{}", image.oic_version)] },
+        creation_info: CreationInfo {
+            created: timestamp(image.source_date_epoch),
+            creators: vec![format!("Tool: oic-{}", image.oic_version)],
+        },
         packages: described,
         relationships,
     };
@@ -159,13 +162,14 @@ fn image_package(image: &ImageIdentity, id: &str) -> Package {
         copyright_text: NO_ASSERTION,
         checksums: Vec::new(),
         external_refs: Vec::new(),
-        primary_package_purpose: Some("OPERATING-SYSTEM"),
+        primary_package_purpose: Some("OPERATING_SYSTEM"),
     }
 }
 
 /// Describes an installed package.
 fn package(package: &PackageRecord, id: &str, origin: &Origin) -> Package {
-    let purl = ExternalRef { reference_category: "PACKAGE-MANAGER", reference_type: "purl", reference_locator: package_url(package, origin) };
+    let purl =
+        ExternalRef { reference_category: "PACKAGE-MANAGER", reference_type: "purl", reference_locator: package_url(package, origin) };
     Package {
         spdx_id: id.to_owned(),
         name: package.name.clone(),
@@ -290,10 +294,23 @@ mod tests {
     }
 
     #[test]
+    fn the_official_schema_accepts_the_document_and_refuses_a_broken_one() {
+        let schema: serde_json::Value = serde_json::from_str(include_str!("fixtures/spdx-2.3.schema.json")).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let (packages, dependencies) = example();
+        let mut document: serde_json::Value = serde_json::from_str(&render(&image(), &origin(), &packages, &dependencies)).unwrap();
+        let errors: Vec<_> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        document["packages"][1]["checksums"][0]["algorithm"] = "CRC32".into();
+        assert!(!validator.is_valid(&document));
+    }
+
+    #[test]
     fn the_order_of_the_input_does_not_matter() {
         let (packages, dependencies) = example();
         let reversed: Vec<_> = packages.iter().rev().cloned().collect();
-        let mirrored = |edge: &Dependency| Dependency { from: packages.len() - 1 - edge.from, to: packages.len() - 1 - edge.to, pre: edge.pre };
+        let mirrored =
+            |edge: &Dependency| Dependency { from: packages.len() - 1 - edge.from, to: packages.len() - 1 - edge.to, pre: edge.pre };
         let mirrored: Vec<_> = dependencies.iter().map(mirrored).collect();
         assert_eq!(render(&image(), &origin(), &packages, &dependencies), render(&image(), &origin(), &reversed, &mirrored));
     }

@@ -61,7 +61,9 @@ pub(crate) fn config_init(settings: &ConfigInitSettings, printer: &Printer) -> R
             printer.note(&format!("wrote {}", file.display()));
             Ok(())
         }
-        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Err(CommandError::new(ExitCode::Usage, ConfigInitError::Exists { file })),
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            Err(CommandError::new(ExitCode::Usage, ConfigInitError::Exists { file }))
+        }
         Err(source) => Err(CommandError::new(ExitCode::Output, ConfigInitError::Unwritable { file, source })),
     }
 }
