@@ -7,7 +7,15 @@ use crate::Sandbox;
 pub fn redact(text: &str, sandbox: &Sandbox) -> String {
     let root = sandbox.root().to_string_lossy();
     let named = text.replace(root.as_ref(), "[SANDBOX]").replace(&format!("oic {}", env!("CARGO_PKG_VERSION")), "oic [VERSION]");
-    named.split_inclusive('\n').map(redact_times).collect()
+    named.split_inclusive('\n').map(|line| redact_padding(&redact_times(line))).collect()
+}
+
+/// Makes the spaces in front of a comment two: how many there are depends on the length of this machine's paths.
+fn redact_padding(line: &str) -> String {
+    match line.split_once("  # ") {
+        Some((text, comment)) => format!("{}  # {}", text.trim_end(), comment.trim_start()),
+        None => line.to_owned(),
+    }
 }
 
 /// Replaces `1.2 s`, `3 min 4 s` and the seconds that log lines begin with.
@@ -36,10 +44,10 @@ mod tests {
     #[test]
     fn times_and_paths_become_placeholders() {
         let sandbox = Sandbox::new();
-        let text = format!("[    1.234] fetch: done in 12.3 s, cached\nwrote {}/cwd/a\n3 packages\n2 min 5 s\n", sandbox.root().display());
+        let text = format!("key: 1     # default\n[    1.234] fetch: done in 12.3 s, cached\nwrote {}/cwd/a\n3 packages\n2 min 5 s\n", sandbox.root().display());
         assert_eq!(
             redact(&text, &sandbox),
-            "[TIME] fetch: done in [TIME] s, cached\nwrote [SANDBOX]/cwd/a\n3 packages\n[TIME] min [TIME] s\n"
+            "key: 1  # default\n[TIME] fetch: done in [TIME] s, cached\nwrote [SANDBOX]/cwd/a\n3 packages\n[TIME] min [TIME] s\n"
         );
     }
 }

@@ -26,6 +26,7 @@ use std::{collections::BTreeMap, ffi::OsString};
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
+pub use commands::{write_completions, write_man_pages};
 pub use exit_code::ExitCode;
 
 use args::{Cli, Command, ConfigArgs, ConfigCommand, GlobalArgs};
