@@ -121,15 +121,17 @@ impl Stanza {
             if line.starts_with([' ', '\t']) {
                 let (_, value) = fields.last_mut().ok_or_else(|| malformed("it starts with a continuation line".to_owned()))?;
                 value.push('\n');
-                value.push_str(line.trim_end());
+                value.push_str(line);
                 continue;
             }
             let (name, value) = line.split_once(':').ok_or_else(|| malformed(format!("`{line}` is not a field")))?;
             if name.is_empty() || name.contains(char::is_whitespace) || fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 return Err(malformed(format!("the field `{name}` is misplaced")));
             }
-            fields.push((name.to_owned(), value.trim().to_owned()));
+            fields.push((name.to_owned(), value.trim_start().to_owned()));
         }
+        // Blanks at the end of inner lines are part of a value, as dpkg keeps them.
+        fields.iter_mut().for_each(|(_, value)| value.truncate(value.trim_end().len()));
         Ok(Self { fields })
     }
 

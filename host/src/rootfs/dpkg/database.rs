@@ -19,7 +19,7 @@ pub(super) fn write(
     epoch: i64,
 ) -> Result<(), MergeError> {
     let place = |source: TreeError| MergeError::Place { package: "dpkg".to_owned(), source };
-    for folder in ["alternatives", "info", "parts", "triggers", "updates"] {
+    for folder in ["info", "triggers", "updates"] {
         tree.make_directories(format!("/var/lib/dpkg/{folder}"), epoch).map_err(place)?;
     }
     let mut interests = Interests::default();

@@ -102,7 +102,9 @@ impl Merger<'_> {
         let mut conffiles = Conffiles::parse(package)?;
         let mut files = Unpacked { package: index, ..Unpacked::default() };
         let mut placed = BTreeMap::new();
-        for entry in &package.input.deb.entries {
+        // dpkg makes symbolic links last, so that nothing of the package is written through them.
+        let (links, others): (Vec<_>, Vec<_>) = package.input.deb.entries.iter().partition(|entry| matches!(entry.kind, TarKind::Symlink(_)));
+        for entry in others.into_iter().chain(links) {
             let path = path::normalize(&entry.path).map_err(|source| MergeError::Path { package: package.name.clone(), source })?;
             if path.contains(&b'\n') {
                 let reason = "it contains a line break";
@@ -118,7 +120,7 @@ impl Merger<'_> {
         }
         files.conffiles = conffiles.lines();
         if package.input.deb.control_file("md5sums").is_none() {
-            files.checksums = Some(self.checksums(package)?);
+            files.checksums = Some(checksums(self.tree, package, &files.list, &placed)?);
         }
         self.unpacked.push(files);
         Ok(())
@@ -235,18 +237,17 @@ impl Merger<'_> {
         let (first, path) = (format!("{} of another architecture", package.name), Shown(path).to_string());
         Err(MergeError::Conflict { first, second: package.database_name(), path })
     }
+}
 
-    /// Returns the checksum file that dpkg makes for a package that brings none.
-    fn checksums(&self, package: &Package) -> Result<String, MergeError> {
-        let mut text = String::new();
-        for entry in &package.input.deb.entries {
-            let Kind::File(content) = kind(package, entry) else { continue };
-            let path = path::normalize(&entry.path).map_err(|source| MergeError::Path { package: package.name.clone(), source })?;
-            let failed = |source| MergeError::Read { package: package.name.clone(), path: Shown(&path).to_string(), source };
-            text.push_str(&format!("{}  {}\n", checksum(&content).map_err(failed)?, Shown(&path[1..])));
-        }
-        Ok(text)
+/// Returns the checksum file that dpkg makes for a package that brings none.
+fn checksums(tree: &RootTree, package: &Package, list: &[Vec<u8>], placed: &BTreeMap<Vec<u8>, InodeId>) -> Result<String, MergeError> {
+    let mut text = String::new();
+    for path in list {
+        let Some(Kind::File(content)) = placed.get(path).map(|id| &tree.inode(*id).kind) else { continue };
+        let failed = |source| MergeError::Read { package: package.name.clone(), path: Shown(path).to_string(), source };
+        text.push_str(&format!("{}  {}\n", checksum(content).map_err(failed)?, Shown(&path[1..])));
     }
+    Ok(text)
 }
 
 /// Returns whether a package says that it replaces another one's files.
