@@ -46,11 +46,19 @@ pub fn command_line(command: &Command) -> String {
 ///
 /// # Errors
 /// Fails when the program cannot be started or ends with a status other than 0.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
 pub fn run(command: &mut Command) -> Result<Vec<u8>, ExecError> {
+    run_for_messages(command).map(|(output, _)| output)
+}
+
+/// Runs a program to its end without standard input and returns what it wrote to standard output and standard error.
+///
+/// # Errors
+/// Fails when the program cannot be started or ends with a status other than 0.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+pub fn run_for_messages(command: &mut Command) -> Result<(Vec<u8>, Vec<u8>), ExecError> {
     let output = command.stdin(Stdio::null()).output().map_err(|source| ExecError::NotStarted { argv: command_line(command), source })?;
     if output.status.success() {
-        return Ok(output.stdout);
+        return Ok((output.stdout, output.stderr));
     }
     Err(ExecError::Failed { argv: command_line(command), status: output.status, stderr: last_lines(&output.stderr) })
 }

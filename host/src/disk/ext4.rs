@@ -2,8 +2,11 @@
 //!
 //! Nothing is mounted and no file is copied twice. The same tree, identity and size give the same bytes: UUID, hash seed
 //! and times are given, and the configuration file of the host is not read.
+//!
+//! `mke2fs` takes only one extended attribute from archives, `security.capability`. The others (access control lists above
+//! all) are written by `debugfs` afterwards.
 
-use std::{fs::OpenOptions, io, path::Path};
+use std::{collections::BTreeMap, fs::OpenOptions, io, os::unix::ffi::OsStrExt, path::Path, process::Command};
 
 use oic_config::units::ByteSize;
 use uuid::Uuid;
@@ -11,6 +14,7 @@ use uuid::Uuid;
 use crate::{
     exec::{self, ExecError, Program},
     rootfs::{
+        path::Shown,
         tar::{self, TarWriteError},
         tree::{Kind, RootTree},
     },
@@ -78,6 +82,15 @@ pub struct Ext4Options<'a> {
     pub epoch: u64,
 }
 
+/// The programs of e2fsprogs, 1.47.1 or newer with libarchive.
+#[derive(Debug, Clone)]
+pub struct Ext4Tools {
+    /// `mke2fs`.
+    pub mke2fs: Program,
+    /// `debugfs`, only used for trees with access control lists and the like.
+    pub debugfs: Program,
+}
+
 /// Why a filesystem cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Ext4Error {
@@ -101,6 +114,12 @@ pub enum Ext4Error {
     /// The tree cannot be written.
     #[error("cannot write the filesystem's content")]
     Tree(#[from] TarWriteError),
+    /// `debugfs` refused an extended attribute.
+    #[error("cannot write the extended attributes of the filesystem: {messages}")]
+    Xattrs {
+        /// What it said.
+        messages: String,
+    },
     /// The file that the filesystem is made in cannot be used.
     #[error("cannot prepare `{path}`")]
     File {
@@ -115,7 +134,7 @@ pub enum Ext4Error {
 ///
 /// # Errors
 /// Fails when the tree does not fit, a content cannot be read, or `mke2fs` fails.
-pub fn make(mke2fs: &Program, tree: &RootTree, file: &Path, offset: u64, size: u64, options: &Ext4Options<'_>) -> Result<(), Ext4Error> {
+pub fn make(tools: &Ext4Tools, tree: &RootTree, file: &Path, offset: u64, size: u64, options: &Ext4Options<'_>) -> Result<(), Ext4Error> {
     let needs = Needs::of(tree);
     let needed = needs.minimal_size(options.profile);
     let size = size / BLOCK * BLOCK;
@@ -133,21 +152,69 @@ pub fn make(mke2fs: &Program, tree: &RootTree, file: &Path, offset: u64, size: u
     }
     let seed = Uuid::new_v5(&options.uuid, b"directory hash seed");
     let inodes = options.profile.inodes(size).max(needs.inodes * 9 / 8 + 64);
-    let mut command = mke2fs.command();
+    let mut command = tools.mke2fs.command();
     command.args(["-q", "-F", "-t", "ext2", "-O", options.profile.features()]);
     command.args(["-b", &BLOCK.to_string(), "-I", &INODE.to_string(), "-N", &inodes.to_string(), "-m", reserved_percent(options.profile)]);
     command.args(["-e", "remount-ro", "-o", "Linux", "-U", &options.uuid.to_string(), "-L", options.label.unwrap_or_default(), "-M", ""]);
     let journal = if options.profile.has_journal() { ",lazy_journal_init=0" } else { "" };
     command.args(["-E", &format!("hash_seed={seed},root_owner=0:0,lazy_itable_init=0,offset={offset}{journal}")]);
     command.args(["-d", "-"]).arg(file).arg(format!("{}k", size / 1024));
-    command.env("SOURCE_DATE_EPOCH", options.epoch.to_string()).env("E2FSPROGS_FAKE_TIME", options.epoch.to_string());
-    // A file that is not there: the built-in defaults apply, not those of the host.
-    command.env("MKE2FS_CONFIG", "/dev/null").env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
+    fix_environment(&mut command, options.epoch);
     let (_, written) = exec::run_with_input(&mut command, |input| {
         let mut input = io::BufWriter::with_capacity(1 << 20, input);
         tar::write_tree(tree, &mut input).and_then(|_| Ok(io::Write::flush(&mut input)?))
     })?;
-    Ok(written?)
+    written?;
+    write_xattrs(&tools.debugfs, tree, file, offset, options.epoch)
+}
+
+/// Takes time, configuration and language of the host out of a program's sight.
+fn fix_environment(command: &mut Command, epoch: u64) {
+    command.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("E2FSPROGS_FAKE_TIME", epoch.to_string());
+    // An empty configuration: the built-in defaults apply, not those of the host.
+    command.env("MKE2FS_CONFIG", "/dev/null").env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
+}
+
+/// Writes the extended attributes that `mke2fs` does not take from the archive.
+fn write_xattrs(debugfs: &Program, tree: &RootTree, file: &Path, offset: u64, epoch: u64) -> Result<(), Ext4Error> {
+    let failed = |source| Ext4Error::File { path: "a folder for temporary files".to_owned(), source };
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let mut script = Vec::new();
+    let mut values: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for entry in tree.walk().filter(|entry| entry.link_to.is_none()) {
+        for (name, value) in entry.inode.metadata.xattrs.iter().filter(|(name, _)| &name[..] != b"security.capability") {
+            let next = values.len();
+            let number = *values.entry(value).or_insert(next);
+            // The script has one command per line, and quotes are doubled inside quotes.
+            if entry.path.contains(&b'\n') || name.iter().any(|byte| byte.is_ascii_whitespace() || *byte == b'"') {
+                return Err(Ext4Error::Xattrs { messages: format!("`{}` has a name that cannot be given to debugfs", Shown(&entry.path)) });
+            }
+            let quoted: Vec<u8> =
+                entry.path.iter().flat_map(|byte| if *byte == b'"' { &b"\"\""[..] } else { std::slice::from_ref(byte) }).copied().collect();
+            script.extend_from_slice(
+                &[b"ea_set -f ", folder.path().join(number.to_string()).as_os_str().as_bytes(), b" \"", &quoted, b"\" ", name, b"\n"]
+                    .concat(),
+            );
+        }
+    }
+    if script.is_empty() {
+        return Ok(());
+    }
+    for (value, number) in &values {
+        std::fs::write(folder.path().join(number.to_string()), value).map_err(failed)?;
+    }
+    let commands = folder.path().join("commands");
+    std::fs::write(&commands, &script).map_err(failed)?;
+    let mut command = debugfs.command();
+    let mut image = file.as_os_str().to_owned();
+    image.push(format!("?offset={offset}"));
+    command.arg("-w").arg("-f").arg(&commands).arg(image);
+    fix_environment(&mut command, epoch);
+    let (_, messages) = exec::run_for_messages(&mut command)?;
+    // The status is 0 whatever happens; everything but the version's line is a complaint.
+    let messages = String::from_utf8_lossy(&messages);
+    let complaints: Vec<&str> = messages.lines().filter(|line| !line.starts_with("debugfs ")).take(8).collect();
+    if complaints.is_empty() { Ok(()) } else { Err(Ext4Error::Xattrs { messages: complaints.join("; ") }) }
 }
 
 fn reserved_percent(profile: Profile) -> &'static str {

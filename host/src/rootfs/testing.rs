@@ -10,7 +10,7 @@ use std::{
 use oic_protocol::StoreBlob;
 
 use super::{Content, Deb, DebCache, Inode, Kind, Metadata, PackageInput, RootTree, tar};
-use crate::{digest::Sha256Digest, exec::Program};
+use crate::{digest::Sha256Digest, disk::ext4::Ext4Tools, exec::Program};
 
 /// Time of everything that tests make.
 pub(crate) const EPOCH: i64 = 1_700_000_000;
@@ -36,9 +36,9 @@ pub(crate) fn tool(name: &str) -> Option<Program> {
     folders.iter().map(|folder| Path::new("/").join(folder).join(name)).find(|path| path.exists()).map(|path| Program::host(&path))
 }
 
-/// Returns a `mke2fs` that reads archives, or says that there is none.
-pub(crate) fn mke2fs() -> Option<Program> {
-    let program = tool("mke2fs")?;
+/// Returns an e2fsprogs that reads archives, none when there is none.
+pub(crate) fn ext4_tools() -> Option<Ext4Tools> {
+    let tools = Ext4Tools { mke2fs: tool("mke2fs")?, debugfs: tool("debugfs")? };
     let folder = tempfile::tempdir().unwrap();
     let tree = RootTree::new(Metadata::root_owned(0o755, 0));
     let options = crate::disk::ext4::Ext4Options {
@@ -47,7 +47,7 @@ pub(crate) fn mke2fs() -> Option<Program> {
         label: None,
         epoch: EPOCH as u64,
     };
-    crate::disk::ext4::make(&program, &tree, &folder.path().join("probe"), 0, 8 << 20, &options).ok().map(|()| program)
+    crate::disk::ext4::make(&tools, &tree, &folder.path().join("probe"), 0, 8 << 20, &options).ok().map(|()| tools)
 }
 
 /// A file of a package made by hand.

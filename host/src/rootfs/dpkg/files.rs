@@ -103,7 +103,8 @@ impl Merger<'_> {
         let mut files = Unpacked { package: index, ..Unpacked::default() };
         let mut placed = BTreeMap::new();
         // dpkg makes symbolic links last, so that nothing of the package is written through them.
-        let (links, others): (Vec<_>, Vec<_>) = package.input.deb.entries.iter().partition(|entry| matches!(entry.kind, TarKind::Symlink(_)));
+        let (links, others): (Vec<_>, Vec<_>) =
+            package.input.deb.entries.iter().partition(|entry| matches!(entry.kind, TarKind::Symlink(_)));
         for entry in others.into_iter().chain(links) {
             let path = path::normalize(&entry.path).map_err(|source| MergeError::Path { package: package.name.clone(), source })?;
             if path.contains(&b'\n') {

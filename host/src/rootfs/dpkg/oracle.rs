@@ -69,7 +69,12 @@ fn packages(folder: &Path) -> Vec<PathBuf> {
         deb("aa-older", "", &[file("usr/share/yielded", "older"), file("usr/share/older-own", "")], &[]),
         deb("bb-newer", "Replaces: aa-older, zz-none\n", &[file("usr/share/yielded", "newer")], &[]),
         deb("cc-first", "Replaces: dd-second\n", &[file("usr/share/kept", "first")], &[]),
-        deb("dd-second", "", &[file("usr/share/kept", "second"), file("usr/share/second-own", "x")], &[("usr/share/hard", "usr/share/second-own")]),
+        deb(
+            "dd-second",
+            "",
+            &[file("usr/share/kept", "second"), file("usr/share/second-own", "x")],
+            &[("usr/share/hard", "usr/share/second-own")],
+        ),
         write_deb(
             folder,
             &[("control", &control("same", "Multi-Arch: same\n").replace("all", "amd64")), ("triggers", "interest /usr/share/same\n")],
