@@ -44,7 +44,10 @@ mod tests {
     #[test]
     fn times_and_paths_become_placeholders() {
         let sandbox = Sandbox::new();
-        let text = format!("key: 1     # default\n[    1.234] fetch: done in 12.3 s, cached\nwrote {}/cwd/a\n3 packages\n2 min 5 s\n", sandbox.root().display());
+        let text = format!(
+            "key: 1     # default\n[    1.234] fetch: done in 12.3 s, cached\nwrote {}/cwd/a\n3 packages\n2 min 5 s\n",
+            sandbox.root().display()
+        );
         assert_eq!(
             redact(&text, &sandbox),
             "key: 1  # default\n[TIME] fetch: done in [TIME] s, cached\nwrote [SANDBOX]/cwd/a\n3 packages\n[TIME] min [TIME] s\n"

@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, builder::Styles, builder::styling::AnsiColor};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PossibleValue, PossibleValuesParser, Styles, TypedValueParser, styling::AnsiColor},
+};
 use clap_complete::Shell;
+use oic_config::spec::Arch;
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()
@@ -92,6 +96,8 @@ pub(crate) enum ColorMode {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check templates, without a network and without a virtual machine
+    Validate(ValidateArgs),
     /// Show or write the global configuration
     Config(ConfigArgs),
     /// Write a completion script for a shell to standard output
@@ -101,6 +107,57 @@ pub(crate) enum Command {
     Man(ManArgs),
     /// Show versions: of oic, of its file formats, and of the agent's protocol
     Version,
+}
+
+/// What the command line says about a template.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TemplateArgs {
+    /// Architectures to use instead of the template's own
+    #[arg(long, value_name = "ARCH", value_delimiter = ',', value_parser = arch_parser())]
+    pub(crate) arch: Vec<Arch>,
+    /// Override one field of the template, for example disk.size=8GiB
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Give a value to ${NAME} in the template
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+    pub(crate) var: Vec<(String, String)>,
+}
+
+/// `oic validate`.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Templates to check
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+    /// Print each template with everything it inherits, and where each value comes from
+    #[arg(long)]
+    pub(crate) merged: bool,
+    /// Accept that files named by a template are missing
+    #[arg(long)]
+    pub(crate) no_file_checks: bool,
+}
+
+/// Returns the parser of architectures: their names, and Debian's for those who think in these.
+fn arch_parser() -> impl TypedValueParser<Value = Arch> {
+    let value = |arch: Arch| {
+        let value = PossibleValue::new(arch.name());
+        if arch.deb_name() == arch.name() { value } else { value.alias(arch.deb_name()) }
+    };
+    let find =
+        |name: String| Arch::ALL.into_iter().find(|arch| arch.name() == name || arch.deb_name() == name).ok_or("no such architecture");
+    PossibleValuesParser::new(Arch::ALL.map(value)).try_map(find)
+}
+
+/// Splits `NAME=VALUE`.
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("there is no `=`")?;
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    if !name.starts_with(first) || !name.chars().all(|c| first(c) || c.is_ascii_digit()) {
+        return Err(format!("`{name}` is not the name of a variable"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// `oic config`.

@@ -16,11 +16,14 @@ mod command_error;
 mod commands;
 mod config_file;
 mod exit_code;
+mod findings;
+mod interrupt;
 mod log;
 mod printer;
 mod progress;
 mod settings;
 mod suggest;
+mod template;
 
 use std::{collections::BTreeMap, ffi::OsString};
 
@@ -31,8 +34,9 @@ pub use exit_code::ExitCode;
 
 use args::{Cli, Command, ConfigArgs, ConfigCommand, GlobalArgs};
 use command_error::CommandError;
+use log::{Clock, LogFile};
 use printer::{Colors, Printer};
-use settings::{ConfigInitSettings, GlobalSettings, MessageSettings};
+use settings::{GlobalSettings, MessageSettings};
 
 /// Returns the definition of the command line, for man pages and reference documentation.
 #[must_use]
@@ -83,27 +87,36 @@ fn refuse(error: &clap::Error, variables: &BTreeMap<String, OsString>) -> ExitCo
     ExitCode::Usage
 }
 
+/// What every command that does more than print something has.
+#[derive(Debug)]
+struct Context {
+    settings: GlobalSettings,
+    printer: Printer,
+    clock: Clock,
+    log: Option<LogFile>,
+}
+
 /// Runs the command.
 fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> Result<(), CommandError> {
     let Cli { global, command } = cli;
     // Commands that need no configuration do not load it: they must work when it is broken.
-    let settings = || load_settings(&global, variables, printer);
+    let context = || start(&global, variables, printer);
     match command {
+        Command::Validate(args) => commands::validate(&args.into(), &context()?),
         Command::Completions(args) => commands::completions(args.shell, printer),
-        Command::Config(ConfigArgs { command: ConfigCommand::Init(args) }) => {
-            commands::config_init(&ConfigInitSettings::from(args), printer)
-        }
-        Command::Config(ConfigArgs { command: ConfigCommand::Show }) => commands::config_show(&settings()?, printer),
+        Command::Config(ConfigArgs { command: ConfigCommand::Init(args) }) => commands::config_init(&args.into(), printer),
+        Command::Config(ConfigArgs { command: ConfigCommand::Show }) => commands::config_show(&context()?.settings, printer),
         Command::Man(args) => commands::man(&args.dir, printer),
         Command::Version => commands::version(printer),
     }
 }
 
-/// Resolves the global settings and tells of variables that nothing reads.
-fn load_settings(global: &GlobalArgs, variables: &BTreeMap<String, OsString>, printer: &Printer) -> Result<GlobalSettings, CommandError> {
+/// Resolves the global settings, tells of variables that nothing reads, and starts the log.
+fn start(global: &GlobalArgs, variables: &BTreeMap<String, OsString>, printer: &Printer) -> Result<Context, CommandError> {
     let settings = GlobalSettings::load(global, variables)?;
     for text in settings::unknown_variables(variables) {
         printer.warning(&text);
     }
-    Ok(settings)
+    let (clock, log) = log::start(&settings, global.verbose, printer)?;
+    Ok(Context { settings, printer: printer.clone(), clock, log })
 }

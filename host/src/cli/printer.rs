@@ -14,6 +14,11 @@ use std::{
 
 use indicatif::MultiProgress;
 
+/// Columns where nothing says how many there are, and the least and most that text is laid out for.
+const DEFAULT_WIDTH: usize = 80;
+const MIN_WIDTH: usize = 40;
+const MAX_WIDTH: usize = 120;
+
 /// Why a result could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrintError {
@@ -73,6 +78,7 @@ pub(crate) struct Printer {
     quiet: bool,
     color_stdout: bool,
     color_stderr: bool,
+    fancy: bool,
     live: Arc<Mutex<Option<MultiProgress>>>,
 }
 
@@ -89,6 +95,7 @@ impl Printer {
             quiet,
             color_stdout: chosen(io::stdout().is_terminal()),
             color_stderr: chosen(io::stderr().is_terminal()),
+            fancy: io::stderr().is_terminal() || colors == Colors::Always,
             live: Arc::default(),
         }
     }
@@ -97,6 +104,19 @@ impl Printer {
     #[must_use]
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Returns whether standard error shows more than plain lines.
+    #[must_use]
+    pub(crate) fn is_fancy(&self) -> bool {
+        self.fancy
+    }
+
+    /// Returns how many columns standard error has.
+    #[must_use]
+    pub(crate) fn width(&self) -> usize {
+        let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        if columns == 0 { DEFAULT_WIDTH } else { columns.clamp(MIN_WIDTH, MAX_WIDTH) }
     }
 
     /// Returns whether standard error takes colours.

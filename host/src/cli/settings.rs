@@ -20,13 +20,14 @@ use etcetera::BaseStrategy as _;
 use serde_saphyr::Spanned;
 
 use super::{
-    args::{ColorMode, ConfigInitArgs, GlobalArgs, ProgressMode},
+    args::{ColorMode, ConfigInitArgs, GlobalArgs, ProgressMode, TemplateArgs, ValidateArgs},
     command_error::CommandError,
     config_file::{self, ConfigFile, Document, LogLevel},
     printer::Colors,
     suggest,
+    template::TemplateSettings,
 };
-use crate::env;
+use crate::{env, fetch::Url};
 
 /// The most workers that are accepted: beyond, only file descriptors run out.
 const MAX_WORKERS: u32 = 1024;
@@ -95,7 +96,7 @@ pub(crate) struct GlobalSettings {
     /// Where the log is also written to.
     pub(crate) log_file: Option<Sourced<PathBuf>>,
     /// Mirrors by the name of the distribution.
-    pub(crate) mirrors: BTreeMap<String, Sourced<String>>,
+    pub(crate) mirrors: BTreeMap<String, Sourced<Url>>,
     /// How progress is shown.
     pub(crate) progress: Sourced<ProgressMode>,
     /// The configuration files that were read, nearest first.
@@ -275,7 +276,7 @@ impl Sources<'_> {
     }
 
     /// Resolves the mirrors: the files' farthest first, so that nearer ones replace them, then the environment's.
-    fn mirrors(&self) -> Result<BTreeMap<String, Sourced<String>>, CommandError> {
+    fn mirrors(&self) -> Result<BTreeMap<String, Sourced<Url>>, CommandError> {
         let mut mirrors = BTreeMap::new();
         for file in self.files.iter().rev() {
             for (name, url) in file.document.mirrors.iter().flatten() {
@@ -294,16 +295,12 @@ impl Sources<'_> {
     }
 }
 
-/// Checks a mirror's URL.
-fn mirror(name: &str, url: &str, origin: Origin) -> Result<Sourced<String>, CommandError> {
-    let known = ["http://", "https://"]
-        .iter()
-        .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')));
-    if !known || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        let message = format!("the mirror of {name} ({origin}) is `{url}`, which is no http:// or https:// URL");
-        return Err(CommandError::usage(message));
+/// Checks a mirror's URL. What is wrong with it is shown without user name and password, as every URL.
+fn mirror(name: &str, url: &str, origin: Origin) -> Result<Sourced<Url>, CommandError> {
+    match Url::parse(url) {
+        Ok(url) => Ok(Sourced::new(url, origin)),
+        Err(error) => Err(CommandError::usage(format!("the mirror of {name} ({origin}) is of no use: {error}"))),
     }
-    Ok(Sourced::new(url.trim_end_matches('/').to_owned(), origin))
 }
 
 /// Returns where a value of a file stands.
@@ -326,6 +323,36 @@ pub(crate) fn unknown_variables(variables: &BTreeMap<String, OsString>) -> Vec<S
         None => format!("the environment variable {name} means nothing"),
     };
     unknown.map(text).collect()
+}
+
+impl From<TemplateArgs> for TemplateSettings {
+    fn from(args: TemplateArgs) -> Self {
+        let mut archs = Vec::new();
+        for arch in args.arch {
+            if !archs.contains(&arch) {
+                archs.push(arch);
+            }
+        }
+        Self { archs, sets: args.set, vars: args.var, no_file_checks: false }
+    }
+}
+
+/// What `oic validate` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ValidateSettings {
+    /// The templates; at least one.
+    pub(crate) files: Vec<PathBuf>,
+    /// What the command line adds to each.
+    pub(crate) template: TemplateSettings,
+    /// Whether the merged templates are printed.
+    pub(crate) merged: bool,
+}
+
+impl From<ValidateArgs> for ValidateSettings {
+    fn from(args: ValidateArgs) -> Self {
+        let template = TemplateSettings { no_file_checks: args.no_file_checks, ..args.template.into() };
+        Self { files: args.files, template, merged: args.merged }
+    }
 }
 
 /// What `oic config init` does.

@@ -9,15 +9,15 @@ fn defaults() {
     assert_snapshot!(output, @"
     exit 0
     --- stdout
-    workers: 4                                           # environment: OIC_WORKERS
-    cache_dir: [SANDBOX]/home/.cache/oic      # default
+    workers: 4  # environment: OIC_WORKERS
+    cache_dir: [SANDBOX]/home/.cache/oic  # default
     work_dir: [SANDBOX]/home/.cache/oic/work  # default
-    temp_dir: [SANDBOX]/tmp                   # environment: TMPDIR
-    config_dir: null                                     # default
+    temp_dir: [SANDBOX]/tmp  # environment: TMPDIR
+    config_dir: null  # default
     logging:
-      level: info                                        # default
-      file: null                                         # default
-    mirrors: {}                                          # default
+      level: info  # default
+      file: null  # default
+    mirrors: {}  # default
     ");
 }
 
@@ -39,18 +39,18 @@ fn the_command_line_comes_before_the_environment_before_files() {
     assert_snapshot!(output, @"
     exit 0
     --- stdout
-    workers: 7                                           # command line: --workers
-    cache_dir: /from/environment                         # environment: OIC_CACHE_DIR
-    work_dir: [SANDBOX]/home/near-work        # oic.yml:3:11
+    workers: 7  # command line: --workers
+    cache_dir: /from/environment  # environment: OIC_CACHE_DIR
+    work_dir: [SANDBOX]/home/near-work  # oic.yml:3:11
     temp_dir: [SANDBOX]/home/.config/oic/far  # [SANDBOX]/home/.config/oic/oic.yml:2:11
-    config_dir: null                                     # default
+    config_dir: null  # default
     logging:
-      level: debug                                       # environment: OIC_LOG_LEVEL
-      file: null                                         # default
+      level: debug  # environment: OIC_LOG_LEVEL
+      file: null  # default
     mirrors:
-      azure-linux: https://mirror.test/azl               # environment: OIC_MIRROR_AZURE_LINUX
-      debian: http://near.test/debian                    # oic.yml:5:11
-      ubuntu: http://far.test/ubuntu                     # [SANDBOX]/home/.config/oic/oic.yml:5:11
+      azure-linux: https://mirror.test/azl/  # environment: OIC_MIRROR_AZURE_LINUX
+      debian: http://near.test/debian  # oic.yml:5:11
+      ubuntu: http://far.test/ubuntu  # [SANDBOX]/home/.config/oic/oic.yml:5:11
     ");
 }
 
@@ -63,15 +63,15 @@ fn a_named_file_is_the_only_one() {
     assert_snapshot!(output, @"
     exit 0
     --- stdout
-    workers: 4                                           # environment: OIC_WORKERS
-    cache_dir: [SANDBOX]/home/.cache/oic      # default
+    workers: 4  # environment: OIC_WORKERS
+    cache_dir: [SANDBOX]/home/.cache/oic  # default
     work_dir: [SANDBOX]/home/.cache/oic/work  # default
-    temp_dir: [SANDBOX]/tmp                   # environment: TMPDIR
-    config_dir: null                                     # default
+    temp_dir: [SANDBOX]/tmp  # environment: TMPDIR
+    config_dir: null  # default
     logging:
-      level: info                                        # default
-      file: oic.log                                      # other.yml:2:9
-    mirrors: {}                                          # default
+      level: info  # default
+      file: oic.log  # other.yml:2:9
+    mirrors: {}  # default
     ");
     let by_variable = sandbox.oic(&["config", "show"]).env("OIC_WORKERS", "4").env("OIC_CONFIG", "other.yml").run();
     assert_eq!(by_variable, output);
@@ -104,7 +104,7 @@ fn mistakes_in_a_file() {
     assert_snapshot!(show("mirrors:\n  debian: ftp://mirror.test/debian\n"), @"
     exit 2
     --- stderr
-    error: the mirror of debian (oic.yml:2:11) is `ftp://mirror.test/debian`, which is no http:// or https:// URL
+    error: the mirror of debian (oic.yml:2:11) is of no use: `ftp://mirror.test/debian` is not a URL to fetch from: the scheme `ftp` is not known; http, https and file are
     ");
     assert_snapshot!(show("cache_dir: [\n"), @"
     exit 2
@@ -168,7 +168,7 @@ fn mistakes_in_variables() {
     assert_snapshot!(show("OIC_MIRROR_DEBIAN", "mirror.test"), @"
     exit 2
     --- stderr
-    error: the mirror of debian (environment: OIC_MIRROR_DEBIAN) is `mirror.test`, which is no http:// or https:// URL
+    error: the mirror of debian (environment: OIC_MIRROR_DEBIAN) is of no use: `mirror.test` is not a URL to fetch from: relative URL without a base
     ");
 }
 

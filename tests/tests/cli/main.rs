@@ -4,6 +4,7 @@ mod command_line;
 mod completions;
 mod config;
 mod man;
+mod validate;
 mod version;
 
 use std::{collections::BTreeSet, fs, path::Path};

@@ -3,6 +3,7 @@
 mod completions;
 mod config;
 mod man;
+mod validate;
 mod version;
 
 pub use completions::write_completions;
@@ -11,4 +12,5 @@ pub use man::write_man_pages;
 pub(crate) use completions::completions;
 pub(crate) use config::{config_init, config_show};
 pub(crate) use man::man;
+pub(crate) use validate::validate;
 pub(crate) use version::version;
