@@ -3,7 +3,6 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::Mutex,
     time::Duration,
 };
 
@@ -96,13 +95,13 @@ pub struct Composed {
     pub boot_time: Duration,
 }
 
-/// Runs a plan in a builder VM. `log` takes every line that a program in the guest prints.
+/// Runs a plan in a builder VM. Every line that a program in the guest prints becomes a message.
 ///
 /// # Errors
 /// Fails when the VM does not start, the session breaks or a step fails.
-pub fn compose(guest: Guest<'_>, plan: ComposePlan, observer: &dyn Observer, log: &Mutex<dyn FnMut(&str) + Send + '_>, cancel: &Cancel) -> Result<Composed, ComposeError> {
+pub fn compose(guest: Guest<'_>, plan: ComposePlan, observer: &dyn Observer, cancel: &Cancel) -> Result<Composed, ComposeError> {
     let output = ConsoleOutput::to_file(guest.console).map_err(|source| ComposeError::Console { path: guest.console.to_owned(), source })?;
-    let deadlines = Deadlines::new(guest.accelerator);
+    let deadlines = Deadlines::of(guest.accelerator);
     let prepared = Prepared::new(vm_config(&guest, &plan), guest.runtime_base)?;
     observer.event(&Event::StageStarted { stage: Stage::Vm });
     let connected = prepared.launch(output)?.connect(deadlines, cancel)?;
@@ -113,7 +112,7 @@ pub fn compose(guest: Guest<'_>, plan: ComposePlan, observer: &dyn Observer, log
     let steps = plan.steps.clone();
     observer.event(&Event::StageStarted { stage: Stage::Compose });
     let start = std::time::Instant::now();
-    let report = connected.run(plan, |event| relay(&event, &names, observer, log))?;
+    let report = connected.run(plan, |event| relay(&event, &names, observer))?;
     if let Outcome::Failed { step, error } = &report.outcome {
         let index = *step as usize;
         let step = names.get(index).cloned().unwrap_or_else(|| "run the plan".to_owned());
@@ -144,13 +143,9 @@ fn vm_config(guest: &Guest<'_>, plan: &ComposePlan) -> VmConfig {
 }
 
 /// Passes on what the agent says.
-fn relay(event: &AgentEvent, names: &[String], observer: &dyn Observer, log: &Mutex<dyn FnMut(&str) + Send + '_>) {
+fn relay(event: &AgentEvent, names: &[String], observer: &dyn Observer) {
     let name = |step: u32| names.get(step as usize).map_or("", String::as_str);
-    let write = |line: &str| {
-        if let Ok(mut log) = log.lock() {
-            log(line);
-        }
-    };
+    let write = |line: &str| observer.event(&Event::Message { level: Level::Detail, text: line });
     let total = Some(names.len() as u64);
     let progress = |done: u64, item: &str| observer.event(&Event::Progress { stage: Stage::Compose, done, total, unit: Unit::Items, item });
     match event {
@@ -159,12 +154,8 @@ fn relay(event: &AgentEvent, names: &[String], observer: &dyn Observer, log: &Mu
             progress(u64::from(*step), name(*step));
         }
         AgentEvent::Progress { step, done, total, item } => progress(u64::from(*step), &format!("{}: {done}/{total} {item}", name(*step))),
-        AgentEvent::Log { line, level, .. } => {
-            write(line);
-            if *level == LogLevel::Warning {
-                observer.event(&Event::Message { level: Level::Warning, text: line });
-            }
-        }
+        AgentEvent::Log { line, level: LogLevel::Info, .. } => write(line),
+        AgentEvent::Log { line, level: LogLevel::Warning, .. } => observer.event(&Event::Message { level: Level::Warning, text: line }),
         AgentEvent::StepFinished { step, elapsed_ms } => {
             write(&format!("== {} took {}.{:03} s", name(*step), elapsed_ms / 1000, elapsed_ms % 1000));
             progress(u64::from(*step) + 1, name(*step));
