@@ -1,3 +1,6 @@
 //! The build: every stage in order.
 
+mod options;
 pub mod progress;
+
+pub use options::{BuildOptions, BuildOutcome, HostOptions, LockOptions, LockOutcome, LockUse};

@@ -1,1 +1,4 @@
 //! Partition tables and filesystems, made from trees without mounting anything.
+
+pub mod ext4;
+pub mod ext4_read;

@@ -152,6 +152,16 @@ impl Store {
         &self.root
     }
 
+    /// Returns the folder of a bucket whose entries others make, and makes it when there is none.
+    ///
+    /// # Errors
+    /// Fails when it cannot be made.
+    pub fn bucket_folder(&self, bucket: Bucket) -> Result<PathBuf, StoreError> {
+        let folder = self.root.join(bucket.folder());
+        create_folder(&folder)?;
+        Ok(folder)
+    }
+
     /// Returns the file of a package that is in the store.
     #[must_use]
     pub fn package(&self, sha256: &Sha256Digest) -> Option<PathBuf> {
