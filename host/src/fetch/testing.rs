@@ -96,6 +96,11 @@ impl Server {
         std::mem::take(&mut self.site.lock().unwrap().seen)
     }
 
+    /// Returns the requests so far.
+    pub(crate) fn peek(&self) -> Vec<String> {
+        self.site.lock().unwrap().seen.clone()
+    }
+
     fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         while let Some(request) = read_request(&mut reader)? {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::FetchError;
+use crate::digest::Sha256Digest;
 
 /// An `http`, `https` or `file` URL.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +38,25 @@ impl Url {
         Self(url)
     }
 
+    /// Returns the URL of a file or folder of this machine.
+    ///
+    /// # Errors
+    /// Fails when the path is not absolute.
+    pub fn of_path(path: &std::path::Path) -> Result<Self, FetchError> {
+        let invalid = |()| FetchError::InvalidUrl { url: path.display().to_string(), reason: "the path is not absolute".to_owned() };
+        reqwest::Url::from_file_path(path).map(Self).map_err(invalid)
+    }
+
+    /// Returns the URL with another last part of the path.
+    #[must_use]
+    pub fn sibling(&self, name: &str) -> Self {
+        let mut url = self.0.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().pop().push(name);
+        }
+        Self(url)
+    }
+
     /// Returns the last part of the path that is not empty.
     #[must_use]
     pub fn last_segment(&self) -> &str {
@@ -53,6 +73,12 @@ impl Url {
     #[must_use]
     pub fn is_protected(&self) -> bool {
         self.0.scheme() != "http"
+    }
+
+    /// Returns the digest of the whole URL, credentials included: a name for it that can be written down.
+    #[must_use]
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of(self.0.as_str().as_bytes())
     }
 
     /// Returns what identifies the server: scheme, host and port.
@@ -124,5 +150,8 @@ mod tests {
             assert_eq!(base.below(path).to_string(), url);
         }
         assert_eq!(base.last_segment(), "debian");
+        assert_eq!(Url::parse("http://u:p@host/a/debian/").unwrap().sibling("other").inner().as_str(), "http://u:p@host/a/other");
+        assert_eq!(Url::of_path("/a b/c".as_ref()).unwrap().to_string(), "file:///a%20b/c");
+        assert!(Url::of_path("a".as_ref()).is_err());
     }
 }

@@ -90,7 +90,7 @@ fn describe_package(universe: &Universe, id: PackageId, selection: &Selection, b
         description: record.description().to_owned(),
         homepage: record.homepage().to_owned(),
         maintainer: record.maintainer().to_owned(),
-        requested: selection.requested.contains_key(&universe.name(id)),
+        requested: selection.places.contains_key(&universe.name(id)),
         base,
     }
 }

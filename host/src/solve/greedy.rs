@@ -307,8 +307,8 @@ impl<'a> Greedy<'a> {
     fn sweep(&self, roots: &[NameId]) -> Vec<PackageId> {
         let universe = self.universe;
         let mut used = vec![false; self.states.len()];
-        let mut stack: Vec<_> = roots.to_vec();
-        stack.extend(self.marked.iter().copied().filter(|&name| universe.is_essential(name) || universe.is_protected(name)));
+        let stays = |name: &NameId| universe.is_essential(*name) || universe.is_protected(*name) || self.states[name.at()].protected;
+        let mut stack: Vec<_> = roots.iter().copied().chain(self.marked.iter().copied().filter(stays)).collect();
         let mut packages = Vec::new();
         while let Some(name) = stack.pop() {
             let Some(package) = self.states[name.at()].install else {

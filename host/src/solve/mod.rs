@@ -26,10 +26,14 @@ mod greedy;
 pub mod index;
 mod order;
 pub mod relation;
+#[cfg(test)]
+mod scenario;
 mod search;
 mod selection;
 mod solution;
 mod strings;
+#[cfg(test)]
+mod tests;
 mod universe;
 pub mod version;
 

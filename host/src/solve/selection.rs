@@ -19,8 +19,10 @@ use std::cmp::Ordering;
 pub(super) struct Selection {
     /// The base set's names, in order of number.
     pub(super) base: Vec<NameId>,
-    /// Names asked for, in order of number, each with the places of its requests.
-    pub(super) requested: BTreeMap<NameId, Vec<usize>>,
+    /// Names asked for, each once, in the order in which they are asked for: apt's choices depend on it.
+    pub(super) requested: Vec<NameId>,
+    /// The places of the requests of each name asked for.
+    pub(super) places: BTreeMap<NameId, Vec<usize>>,
     /// Versions asked for.
     pub(super) pins: BTreeMap<NameId, PackageId>,
 }
@@ -31,7 +33,8 @@ impl Selection {
     /// # Errors
     /// Fails when a name or a version does not exist, or two requests ask for different versions.
     pub(super) fn new(universe: &Universe, request: &SolveRequest) -> Result<Self, Box<Conflict>> {
-        let mut selection = Self { base: base_names(universe, request.base), requested: BTreeMap::new(), pins: BTreeMap::new() };
+        let mut selection =
+            Self { base: base_names(universe, request.base), requested: Vec::new(), places: BTreeMap::new(), pins: BTreeMap::new() };
         let mut problems = Vec::new();
         for (at, wanted) in request.packages.iter().enumerate() {
             if let Err(problem) = selection.add(universe, request, at, wanted) {
@@ -48,11 +51,15 @@ impl Selection {
                 let before =
                     self.pins.insert(name, pin).filter(|&before| universe.record(before).version() != universe.record(pin).version());
                 if before.is_some() {
-                    let origins = self.requested.get(&name).into_iter().flatten().map(|&other| &request.packages[other]);
+                    let origins = self.places.get(&name).into_iter().flatten().map(|&other| &request.packages[other]);
                     return Err(Problem::two_versions(universe, name, origins.chain([wanted])));
                 }
             }
-            self.requested.entry(name).or_default().push(at);
+            let places = self.places.entry(name).or_default();
+            if places.is_empty() {
+                self.requested.push(name);
+            }
+            places.push(at);
         }
         Ok(())
     }
@@ -65,7 +72,7 @@ impl Selection {
     /// Returns all names that are to be installed, those of the base set first.
     pub(super) fn names(&self) -> impl Iterator<Item = NameId> {
         let base: BTreeSet<_> = self.base.iter().copied().collect();
-        let rest = self.requested.keys().copied().filter(move |name| !base.contains(name));
+        let rest = self.requested.iter().copied().filter(move |name| !base.contains(name));
         self.base.iter().copied().chain(rest)
     }
 }

@@ -213,7 +213,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownName { asked, .. } => write!(f, "no package is called {asked}"),
-            Self::UnknownVersion { asked, name, .. } => write!(f, "{name} does not exist in the version of {asked}"),
+            Self::UnknownVersion { asked, name, .. } => write!(f, "{name} exists, but not in the version that {asked} asks for"),
             Self::OnlyVirtual { asked, .. } => write!(f, "{asked} is not a package, and several packages provide it"),
             Self::TwoVersions { name, asked } => write!(f, "different versions of {name} are asked for: {}", listed(asked)),
             Self::Impossible { asked, steps } => {

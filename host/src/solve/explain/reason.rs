@@ -1,6 +1,6 @@
 //! Finds the shortest honest reason why requests cannot be met.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{Asked, Conflict, Problem};
 use crate::solve::{
@@ -128,7 +128,8 @@ impl<'a> Reasons<'a> {
             let name = universe.atom_name(of, atom);
             let versions: Vec<_> = universe.versions(name).iter().map(|&id| self.shown(id)).collect();
             match &versions[..] {
-                [] => format!("no package is called {} or provides it in the version asked for", universe.name_text(name)),
+                [] if universe.providers(name).is_empty() => format!("no package is called {} or provides it", universe.name_text(name)),
+                [] => format!("{} is only provided in other versions or none", universe.name_text(name)),
                 versions => format!("there is only {}", versions.join(", ")),
             }
         };
@@ -290,13 +291,14 @@ impl<'a> Reasons<'a> {
 
     /// Finds requests none of which can be left out for the rest to be possible.
     fn smallest_group(&self) -> Problem {
-        let mut names: Vec<_> = self.selection.requested.keys().copied().collect();
+        let mut names = self.selection.requested.clone();
         let steps = vec!["each can be installed, but what they need excludes each other".to_owned()];
         if names.len() <= MAX_MINIMISED {
             for name in names.clone() {
                 let fewer = Selection {
                     base: self.selection.base.clone(),
-                    requested: names.iter().filter(|&&other| other != name).map(|&other| (other, Vec::new())).collect(),
+                    requested: names.iter().copied().filter(|&other| other != name).collect(),
+                    places: BTreeMap::new(),
                     pins: self
                         .selection
                         .pins
@@ -315,7 +317,7 @@ impl<'a> Reasons<'a> {
 
     /// Returns the requests of names, in the order in which they were asked.
     fn asked(&self, names: impl IntoIterator<Item = NameId>) -> Vec<Asked> {
-        let places: BTreeSet<_> = names.into_iter().filter_map(|name| self.selection.requested.get(&name)?.first().copied()).collect();
+        let places: BTreeSet<_> = names.into_iter().filter_map(|name| self.selection.places.get(&name)?.first().copied()).collect();
         places.into_iter().map(|at| Asked::new(&self.request.packages[at])).collect()
     }
 

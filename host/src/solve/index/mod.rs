@@ -18,6 +18,8 @@
 
 mod parse;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 

@@ -1,0 +1,256 @@
+//! Compares the solver with apt: `cargo run --release -p oic --example apt_oracle -- --suite trixie --count 200 --seed 1`.
+//!
+//! Makes a private apt root for one suite of Debian, with the mirror of the machine's own apt configuration and an empty dpkg status, asks
+//! apt and the solver for the same random packages and prints where they differ, and how long each took.
+
+#![expect(clippy::print_stdout, reason = "a chore reports on standard output")]
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    fs::{self, File},
+    io::BufReader,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use oic::{
+    exec,
+    solve::{BaseSet, DEFAULT_PRIORITY, FoundBy, IndexedRepository, PackageIndex, SolveError, SolveRequest, Universe, solve},
+};
+use oic_config::spec::{Arch, PackageRequest};
+
+struct Options {
+    suite: String,
+    count: usize,
+    seed: u64,
+    most: u64,
+    root: PathBuf,
+    only: Vec<String>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = parse_options()?;
+    let apt = Apt::prepare(&options.root, &options.suite)?;
+    let started = Instant::now();
+    let index = PackageIndex::parse(BufReader::new(File::open(apt.packages()?)?))?;
+    println!("{}: {} packages parsed in {:?}", options.suite, index.len(), started.elapsed());
+    let mut stored = Vec::new();
+    index.write(&mut stored)?;
+    let started = Instant::now();
+    let index = Arc::new(PackageIndex::read(&stored)?);
+    println!("stored in {} bytes, read in {:?}", stored.len(), started.elapsed());
+    let started = Instant::now();
+    let repository = IndexedRepository {
+        id: options.suite.clone(),
+        component: "main".to_owned(),
+        priority: DEFAULT_PRIORITY,
+        allow_packages: Vec::new(),
+        index,
+    };
+    let universe = Universe::new(Arch::X86_64, vec![repository])?;
+    println!("universe in {:?}; peak memory {}", started.elapsed(), peak_memory());
+    let mut names: Vec<_> = universe.package_names().map(str::to_owned).collect();
+    names.sort();
+    let mut random = Random(options.seed);
+    let mut tally = Tally::default();
+    let requests = if options.only.is_empty() { options.count } else { 1 };
+    for number in 0..requests {
+        let wanted: Vec<String> = if options.only.is_empty() {
+            (0..=random.below(options.most))
+                .map(|_| names[usize::try_from(random.below(names.len() as u64)).unwrap_or(0)].clone())
+                .collect()
+        } else {
+            options.only.clone()
+        };
+        tally.compare(number, &wanted, &apt, &universe)?;
+    }
+    tally.report();
+    Ok(())
+}
+
+fn parse_options() -> Result<Options, Box<dyn Error>> {
+    let mut options = Options {
+        suite: "trixie".to_owned(),
+        count: 50,
+        seed: 1,
+        most: 8,
+        root: std::env::temp_dir().join("oic-apt-oracle"),
+        only: Vec::new(),
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--suite" => options.suite = value()?,
+            "--count" => options.count = value()?.parse()?,
+            "--seed" => options.seed = value()?.parse()?,
+            "--most" => options.most = value()?.parse()?,
+            "--root" => options.root = value()?.into(),
+            name if !name.starts_with('-') => options.only.push(word),
+            _ => return Err(format!("unknown option {word}; there are --suite, --count, --seed, --most, --root, and package names").into()),
+        }
+    }
+    Ok(options)
+}
+
+/// Differences and times so far.
+#[derive(Default)]
+struct Tally {
+    same: usize,
+    both_fail: usize,
+    different: usize,
+    searched: usize,
+    apt_time: Vec<Duration>,
+    our_time: Vec<Duration>,
+    largest: usize,
+}
+
+impl Tally {
+    fn compare(&mut self, number: usize, wanted: &[String], apt: &Apt, universe: &Universe) -> Result<(), Box<dyn Error>> {
+        let started = Instant::now();
+        let theirs = apt.simulate(wanted);
+        self.apt_time.push(started.elapsed());
+        let packages =
+            wanted.iter().map(|name| PackageRequest { name: name.clone(), version: None, origin: "oracle".to_owned() }).collect();
+        let started = Instant::now();
+        let ours = solve(universe, &SolveRequest { packages, base: BaseSet::None, recommends: false });
+        self.our_time.push(started.elapsed());
+        let found_by = ours.as_ref().ok().map(|solution| solution.found_by);
+        self.searched += usize::from(found_by == Some(FoundBy::Search));
+        let ours = match ours {
+            Ok(solution) => {
+                Ok(solution.packages.into_iter().map(|package| format!("{} {}", package.name, package.version)).collect::<BTreeSet<_>>())
+            }
+            Err(SolveError::Conflict(conflict)) => Err(conflict.to_string()),
+            Err(defect) => return Err(defect.into()),
+        };
+        match (&theirs, &ours) {
+            (Ok(theirs), Ok(ours)) if theirs == ours => {
+                self.same += 1;
+                self.largest = self.largest.max(ours.len());
+            }
+            (Err(_), Err(_)) => self.both_fail += 1,
+            (theirs, ours) => {
+                self.different += 1;
+                println!("\n#{number} {} ({found_by:?})", wanted.join(" "));
+                match (theirs, ours) {
+                    (Ok(theirs), Ok(ours)) => {
+                        println!("  only apt: {}", theirs.difference(ours).cloned().collect::<Vec<_>>().join(", "));
+                        println!("  only us:  {}", ours.difference(theirs).cloned().collect::<Vec<_>>().join(", "));
+                    }
+                    (Err(reason), _) => println!("  apt fails: {}", reason.trim().replace('\n', "\n    ")),
+                    (_, Err(reason)) => println!("  we fail: {reason}"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        println!(
+            "\n{} the same (largest set {}), {} refused by both, {} different; {} needed the search",
+            self.same, self.largest, self.both_fail, self.different, self.searched
+        );
+        for (who, times) in [("apt-get -s", &mut self.apt_time), ("solver", &mut self.our_time)] {
+            times.sort();
+            if let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) {
+                println!("{who}: median {median:?}, worst {worst:?}");
+            }
+        }
+    }
+}
+
+/// A private apt root with an empty dpkg status.
+struct Apt {
+    root: PathBuf,
+}
+
+impl Apt {
+    fn prepare(root: &Path, suite: &str) -> Result<Self, Box<dyn Error>> {
+        let apt = Self { root: root.join(suite) };
+        for folder in [
+            "etc/apt/sources.list.d",
+            "etc/apt/preferences.d",
+            "etc/apt/apt.conf.d",
+            "var/lib/apt/lists/partial",
+            "var/lib/dpkg",
+            "var/cache/apt/archives/partial",
+        ] {
+            fs::create_dir_all(apt.root.join(folder))?;
+        }
+        fs::write(apt.root.join("var/lib/dpkg/status"), "")?;
+        if apt.packages().is_err() {
+            let mirror = machine_mirror().ok_or("the machine's apt configuration names no Debian mirror")?;
+            let line = format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n");
+            fs::write(apt.root.join("etc/apt/sources.list"), line)?;
+            exec::run(apt.command().args(["update"]))?;
+        }
+        Ok(apt)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        let status = self.root.join("var/lib/dpkg/status");
+        command.arg("-o").arg(format!("Dir={}", self.root.display())).arg("-o").arg(format!("Dir::State::status={}", status.display()));
+        for setting in [
+            "APT::Architecture=amd64",
+            "APT::Architectures=amd64",
+            "Acquire::Languages=none",
+            "Acquire::GzipIndexes=false",
+            "APT::Sandbox::User=root",
+        ] {
+            command.args(["-o", setting]);
+        }
+        command.env("LC_ALL", "C");
+        command
+    }
+
+    /// Returns the package index that apt downloaded.
+    fn packages(&self) -> Result<PathBuf, Box<dyn Error>> {
+        let lists = fs::read_dir(self.root.join("var/lib/apt/lists"))?;
+        let found = lists.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("_binary-amd64_Packages"));
+        found.ok_or_else(|| "apt downloaded no package index".into())
+    }
+
+    /// Returns the packages, with versions, that apt would install.
+    fn simulate(&self, wanted: &[String]) -> Result<BTreeSet<String>, String> {
+        let output = exec::run(self.command().args(["-s", "--no-install-recommends", "install", "--"]).args(wanted))
+            .map_err(|error| error.to_string())?;
+        let lines = String::from_utf8_lossy(&output).into_owned();
+        let installs = lines.lines().filter_map(|line| line.strip_prefix("Inst "));
+        Ok(installs
+            .filter_map(|line| line.split_once(" (").map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or_default())))
+            .collect())
+    }
+}
+
+/// Returns the Debian mirror that this machine uses.
+fn machine_mirror() -> Option<String> {
+    let folder = fs::read_dir("/etc/apt/sources.list.d").ok()?;
+    let files = folder.flatten().map(|entry| entry.path()).chain([PathBuf::from("/etc/apt/sources.list")]);
+    let words = files
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    words.map(|word| word.trim_end_matches('/').to_owned()).find(|word| word.contains("://") && word.ends_with("/debian"))
+}
+
+/// A small generator of random numbers, so that a seed means the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+fn peak_memory() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or_else(String::new, |size| size.trim().to_owned())
+}
