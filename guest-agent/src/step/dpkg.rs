@@ -20,6 +20,8 @@ use crate::{
 /// One run of dpkg.
 #[derive(Debug)]
 pub(super) struct Dpkg {
+    /// What errors call it: the operands may be thousands.
+    name: [String; 2],
     program: Program,
 }
 
@@ -37,12 +39,12 @@ impl Dpkg {
             "--no-pager",
         ];
         let program = Program::new(options).env("DPKG_COLORS", "never");
-        Self { program: program.args([action]) }
+        Self { name: ["dpkg".into(), action.into()], program: program.args([action]) }
     }
 
     /// Adds options or operands. Options may follow the action.
     pub(super) fn args<'a>(self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { program: self.program.args(arguments) }
+        Self { name: self.name, program: self.program.args(arguments) }
     }
 
     /// Runs it, tells the progress and names the package and the script when one fails.
@@ -57,17 +59,17 @@ impl Dpkg {
         if ended.succeeded() {
             return Ok(());
         }
-        Err(blame(failed, progress, ended, &self.program))
+        Err(blame(failed, progress, ended, self.name.into()))
     }
 }
 
 /// Words dpkg's failure: by the package that it named, else as a program that failed.
-fn blame(failed: Option<(String, String)>, progress: &Progress, ended: Ended, program: &Program) -> AgentError {
+fn blame(failed: Option<(String, String)>, progress: &Progress, ended: Ended, argv: Vec<String>) -> AgentError {
     let Some((package, message)) = failed else {
-        return ended.program_failed(program.argv().to_vec());
+        return ended.program_failed(argv);
     };
     let Some(script) = script_of(&message, progress.in_trigger(&package)) else {
-        let mut error = ended.program_failed(program.argv().to_vec());
+        let mut error = ended.program_failed(argv);
         error.output.push(format!("{package}: {message}"));
         return error;
     };
@@ -191,16 +193,16 @@ mod tests {
 
     #[test]
     fn a_failed_script_names_its_package_and_anything_else_the_program() {
-        let program = Program::new(["dpkg", "--configure", "foo"]);
+        let argv = || vec!["dpkg".to_owned(), "--configure".to_owned()];
         let message = "installed foo package post-installation script subprocess returned error exit status 3";
-        let error = blame(Some(("foo".into(), message.into())), &Progress::new(1), ended(), &program);
+        let error = blame(Some(("foo".into(), message.into())), &Progress::new(1), ended(), argv());
         assert_eq!(error.kind, AgentErrorKind::PackageScript { package: "foo".into(), script: "postinst".into(), exit_code: Some(3) });
         assert_eq!(error.output, ["tail"]);
 
-        let error = blame(Some(("foo".into(), "dependency problems - leaving unconfigured".into())), &Progress::new(1), ended(), &program);
+        let error = blame(Some(("foo".into(), "dependency problems - leaving unconfigured".into())), &Progress::new(1), ended(), argv());
         assert!(matches!(error.kind, AgentErrorKind::ProgramFailed { exit_code: Some(1), .. }));
         assert_eq!(error.output.last().unwrap(), "foo: dependency problems - leaving unconfigured");
-        assert!(matches!(blame(None, &Progress::new(1), ended(), &program).kind, AgentErrorKind::ProgramFailed { .. }));
+        assert!(matches!(blame(None, &Progress::new(1), ended(), argv()).kind, AgentErrorKind::ProgramFailed { .. }));
     }
 
     #[test]

@@ -14,7 +14,10 @@ use std::{collections::BTreeSet, path::Path};
 use oic_protocol::{AgentError, AgentErrorKind, DebInstall, ScriptedPackage, StoreBlob};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::dpkg::{Dpkg, Progress};
+use super::{
+    dpkg::{Dpkg, Progress},
+    status::{self, ADMIN, INSTALLED},
+};
 use crate::{
     exec::Program,
     failure,
@@ -23,9 +26,6 @@ use crate::{
     standin::StandIns,
     target::STORE_INSIDE,
 };
-
-/// dpkg's folder in the target.
-pub const ADMIN: &str = "/var/lib/dpkg";
 
 /// Programs that have no effect while packages are configured.
 const WITHOUT_EFFECT: [&str; 5] = ["update-initramfs", "mkinitramfs", "dracut", "ssh-keygen", "start-stop-daemon"];
@@ -47,7 +47,20 @@ pub fn run(install: &DebInstall, context: &mut Context<'_, '_, '_>) -> Result<()
     }
     unpack(&install.unpack, context, &mut progress)?;
     let _stand_ins = stand_in(rootfs)?;
-    configure(install.configure.iter().map(String::as_str), &[], context, &mut progress)
+    let status = status::read(rootfs)?;
+    configure(&unconfigured(&install.configure, &status), &[], context, &mut progress)
+}
+
+/// Leaves out what is configured already, which dpkg would call an error.
+fn unconfigured<'p>(packages: &'p [String], status: &str) -> Vec<&'p str> {
+    let entries = status::entries(status);
+    let installed: BTreeSet<&str> = entries.iter().filter(|entry| entry.state == INSTALLED).map(|entry| entry.package).collect();
+    let is_installed = |name: &str| {
+        // A package of two architectures is the rare case that takes a closer look.
+        installed.contains(name.split(':').next().unwrap_or(name))
+            && entries.iter().any(|entry| entry.is_called(name) && entry.state == INSTALLED)
+    };
+    packages.iter().map(String::as_str).filter(|name| !is_installed(name)).collect()
 }
 
 /// Covers the programs that must do nothing.
@@ -56,27 +69,21 @@ fn stand_in(rootfs: &Rootfs) -> Result<StandIns<'_>, AgentError> {
 }
 
 /// Has dpkg configure packages.
-fn configure<'p>(
-    packages: impl Iterator<Item = &'p str>,
-    options: &[&str],
-    context: &mut Context<'_, '_, '_>,
-    progress: &mut Progress,
-) -> Result<(), AgentError> {
-    let packages: Vec<&str> = packages.collect();
+fn configure(packages: &[&str], options: &[&str], context: &mut Context<'_, '_, '_>, progress: &mut Progress) -> Result<(), AgentError> {
     if packages.is_empty() {
         return Ok(());
     }
-    Dpkg::new("--configure").args(options.iter().copied()).args(packages).run(context.shell, progress)
+    Dpkg::new("--configure").args(options.iter().copied()).args(packages.iter().copied()).run(context.shell, progress)
 }
 
 /// Runs the scripts in order, configuring in as few runs of dpkg as can be what they need configured.
 fn run_preinsts(install: &DebInstall, context: &mut Context<'_, '_, '_>, progress: &mut Progress) -> Result<(), AgentError> {
-    let dpkg_version = running_version(&context.target.rootfs.read_text(&format!("{ADMIN}/status"))?);
+    let dpkg_version = running_version(&status::read(&context.target.rootfs)?);
     let mut configured = BTreeSet::new();
     for (index, package) in install.preinst.iter().enumerate() {
         let needed = needed_before(&install.preinst[index..], &configured);
         // What these depend on in turn may still be unconfigured: unpacked, it serves.
-        configure(needed.iter().copied(), &["--force-depends"], context, progress)?;
+        configure(&needed, &["--force-depends"], context, progress)?;
         configured.extend(needed);
         preinst(package, &dpkg_version, context)?;
     }
@@ -186,6 +193,13 @@ impl Drop for ScratchJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_configured_already_is_not_asked_for_again() {
+        let status = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n\nPackage: man-db\nStatus: install ok triggers-pending\nArchitecture: amd64\n";
+        let names = ["libc6:amd64", "libc6", "libc6:i386", "man-db", "bash"].map(str::to_owned);
+        assert_eq!(unconfigured(&names, status), ["libc6:i386", "man-db", "bash"]);
+    }
 
     fn scripted(name: &str, after: &[&str]) -> ScriptedPackage {
         ScriptedPackage { name: name.into(), architecture: "amd64".into(), after: after.iter().map(|&name| name.to_owned()).collect() }

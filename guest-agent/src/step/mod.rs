@@ -8,4 +8,5 @@ pub mod initramfs;
 pub mod install_deb;
 pub mod seal;
 pub mod services;
+mod status;
 pub mod users;

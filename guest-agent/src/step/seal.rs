@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use oic_protocol::{AgentError, Seal};
 
-use super::install_deb::ADMIN;
+use super::status::{self, Entry, INSTALLED};
 use crate::{failure, runner::Context};
 
 /// How many findings an error lists.
@@ -23,7 +23,7 @@ pub fn run(seal: &Seal, context: &mut Context<'_, '_, '_>) -> Result<(), AgentEr
         rootfs.truncate(path)?;
     }
     if !seal.installed_deb.is_empty() {
-        check_installed(&rootfs.read_text(&format!("{ADMIN}/status"))?, &seal.installed_deb)?;
+        check_installed(&status::read(rootfs)?, &seal.installed_deb)?;
     }
     let missing: Vec<&str> = seal.must_exist.iter().filter(|path| !rootfs.exists(path)).map(String::as_str).collect();
     if missing.is_empty() {
@@ -32,26 +32,14 @@ pub fn run(seal: &Seal, context: &mut Context<'_, '_, '_>) -> Result<(), AgentEr
     Err(failure::post_condition("every file that the image needs exists", format!("missing: {}", listed(&missing))))
 }
 
-/// What dpkg's database says of a package.
-struct Entry<'s> {
-    package: &'s str,
-    architecture: &'s str,
-    state: &'s str,
-}
-
 /// Holds dpkg's database against the packages that must be installed; nothing in it may be half-way either.
 fn check_installed(status: &str, wanted: &[String]) -> Result<(), AgentError> {
-    const INSTALLED: &str = "install ok installed";
     // Removed packages are a command's doing and fine; a state between two others is not.
     const SETTLED: [&str; 3] = [INSTALLED, "deinstall ok config-files", "purge ok not-installed"];
-    let entries = entries(status);
+    let entries = status::entries(status);
     let mut wrong = BTreeSet::new();
     for name in wanted {
-        let (package, architecture) = name.split_once(':').unwrap_or((name, ""));
-        let mut found = entries
-            .iter()
-            .filter(|entry| entry.package == package && (architecture.is_empty() || entry.architecture == architecture))
-            .peekable();
+        let mut found = entries.iter().filter(|entry| entry.is_called(name)).peekable();
         if found.peek().is_none() {
             wrong.insert(format!("{name}: not in dpkg's database"));
         }
@@ -70,26 +58,6 @@ fn check_installed(status: &str, wanted: &[String]) -> Result<(), AgentError> {
 /// Words an entry that is not as it should be.
 fn finding(entry: &Entry<'_>) -> String {
     format!("{}:{}: {}", entry.package, entry.architecture, entry.state)
-}
-
-/// Reads the entries of dpkg's database that have a state.
-fn entries(status: &str) -> Vec<Entry<'_>> {
-    status
-        .split("\n\n")
-        .filter_map(|paragraph| {
-            let package = value(paragraph, "Package:")?;
-            Some(Entry {
-                package,
-                architecture: value(paragraph, "Architecture:").unwrap_or_default(),
-                state: value(paragraph, "Status:")?,
-            })
-        })
-        .collect()
-}
-
-/// Finds a field of a paragraph.
-fn value<'s>(paragraph: &'s str, label: &str) -> Option<&'s str> {
-    paragraph.lines().find_map(|line| line.strip_prefix(label)).map(str::trim)
 }
 
 /// Joins the first findings and counts the rest.
