@@ -17,7 +17,6 @@ mod commands;
 mod config_file;
 mod exit_code;
 mod findings;
-mod interrupt;
 mod log;
 mod printer;
 mod progress;
@@ -38,6 +37,9 @@ use log::{Clock, LogFile};
 use printer::{Colors, Printer};
 use settings::{GlobalSettings, MessageSettings};
 
+/// The command that the builder VM runs for each folder that it shares; not for users.
+const FILE_SERVER: &str = "__virtiofsd";
+
 /// Returns the definition of the command line, for man pages and reference documentation.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -45,7 +47,14 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the program with the given command line and returns its exit status.
+///
+/// With `__virtiofsd` as the first argument, it is the file server that the builder VM starts from this same program instead.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> std::process::ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // First of all, because the server needs a process that has started no thread.
+    if arguments.get(1).is_some_and(|first| first == FILE_SERVER) {
+        return oic_builder_vm::virtiofs_main(arguments.drain(2..));
+    }
     let variables = crate::env::snapshot();
     // The name that the program was called by would show up in the usage; there it is always `oic`.
     let arguments = std::iter::once(OsString::from("oic")).chain(arguments.into_iter().skip(1));

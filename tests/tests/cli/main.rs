@@ -6,6 +6,7 @@ mod config;
 mod man;
 mod validate;
 mod version;
+mod virtiofsd;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
