@@ -98,6 +98,8 @@ pub(crate) enum ColorMode {
 pub(crate) enum Command {
     /// Check templates, without a network and without a virtual machine
     Validate(ValidateArgs),
+    /// Tell what this machine offers, and what to do about what it lacks
+    Doctor(DoctorArgs),
     /// Show or write the global configuration
     Config(ConfigArgs),
     /// Write a completion script for a shell to standard output
@@ -158,6 +160,17 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
         return Err(format!("`{name}` is not the name of a variable"));
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `oic doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ask no mirror
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// `oic config`.

@@ -46,6 +46,21 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// Returns the words of every command that users are shown, for reference documentation: first those of `oic` itself, which
+/// are none.
+#[must_use]
+pub fn command_paths() -> Vec<Vec<String>> {
+    fn below(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {
+        found.push(path.to_vec());
+        for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
+            below(child, &[path, &[child.get_name().to_owned()]].concat(), found);
+        }
+    }
+    let mut found = Vec::new();
+    below(&command(), &[], &mut found);
+    found
+}
+
 /// Runs the program with the given command line and returns its exit status.
 ///
 /// With `__virtiofsd` as the first argument, it is the file server that the builder VM starts from this same program instead.
@@ -115,6 +130,7 @@ fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> R
         Command::Completions(args) => commands::completions(args.shell, printer),
         Command::Config(ConfigArgs { command: ConfigCommand::Init(args) }) => commands::config_init(&args.into(), printer),
         Command::Config(ConfigArgs { command: ConfigCommand::Show }) => commands::config_show(&context()?.settings, printer),
+        Command::Doctor(args) => commands::doctor(&args.into(), &context()?),
         Command::Man(args) => commands::man(&args.dir, printer),
         Command::Version => commands::version(printer),
     }

@@ -3,7 +3,9 @@
 mod command_line;
 mod completions;
 mod config;
+mod doctor;
 mod man;
+mod reference;
 mod validate;
 mod version;
 mod virtiofsd;

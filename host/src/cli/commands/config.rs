@@ -11,7 +11,7 @@ use crate::cli::{
     command_error::{CommandError, Hint},
     exit_code::ExitCode,
     printer::{Printer, Style},
-    settings::{ConfigInitSettings, GlobalSettings, Origin},
+    settings::{ConfigInitSettings, GlobalSettings, Origin, shown_urls},
 };
 
 /// The file that `oic config init` writes: every key with its default, all commented out.
@@ -107,7 +107,7 @@ fn rows(settings: &GlobalSettings) -> Vec<(String, Option<&Origin>)> {
         rows.push(("mirrors:".into(), None));
     }
     for (name, url) in &settings.mirrors {
-        rows.push((format!("  {}: {}", scalar(name), scalar(&url.value.to_string())), Some(&url.origin)));
+        rows.push((format!("  {}: {}", scalar(name), scalar(&shown_urls(&url.value))), Some(&url.origin)));
     }
     rows
 }

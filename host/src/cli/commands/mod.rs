@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod doctor;
 mod man;
 mod validate;
 mod version;
@@ -11,6 +12,7 @@ pub use man::write_man_pages;
 
 pub(crate) use completions::completions;
 pub(crate) use config::{config_init, config_show};
+pub(crate) use doctor::doctor;
 pub(crate) use man::man;
 pub(crate) use validate::validate;
 pub(crate) use version::version;

@@ -13,7 +13,7 @@ mod json;
 mod live;
 mod plain;
 mod table;
-mod text;
+pub(crate) mod text;
 
 use std::{
     collections::BTreeMap,
