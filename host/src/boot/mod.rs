@@ -1,1 +1,3 @@
 //! What firmware starts: unified kernel images, systemd-boot and GRUB, put together natively.
+
+pub mod initramfs;
