@@ -126,7 +126,8 @@ fn scalar(text: &str, plain: bool, indent: usize) -> String {
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+@".contains(c))
         && !matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n");
-    if (plain && !control && !text.contains('\n')) || word { text.to_owned() } else { quoted(text) }
+    let stays_plain = plain && !control && !text.contains("\n") && !text.contains(": ") && !text.contains(" #") && !text.ends_with(':');
+    if stays_plain || word { text.to_owned() } else { quoted(text) }
 }
 
 /// Returns a text in double quotes. JSON's form of it is YAML, too.
