@@ -197,7 +197,7 @@ fn read_chain(template: &Path, variables: &mut Variables<'_>, sources: &mut Sour
                 if asked_by.is_some() {
                     finding.code = Code::Extends;
                 }
-                findings.push(place(finding, sources));
+                findings.push(place(*finding, sources));
                 return None;
             }
         };

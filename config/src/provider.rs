@@ -127,7 +127,7 @@ impl Folder {
         }
     }
 
-    fn text(&self, file: &str) -> Option<Result<String, Finding>> {
+    fn text(&self, file: &str) -> Option<Result<String, Box<Finding>>> {
         match self {
             Self::Builtin(_) => Some(Ok(String::from_utf8_lossy(&self.builtin(file)?).into_owned())),
             Self::Disk(folder) => {
@@ -238,7 +238,7 @@ impl Catalog<'_> {
         let text = match folder.text("provider.yml") {
             Some(Ok(text)) => text,
             Some(Err(finding)) => {
-                findings.push(finding);
+                findings.push(*finding);
                 return None;
             }
             None => {
@@ -295,7 +295,7 @@ fn read_default(
             Some(node)
         }
         Some(Err(finding)) => {
-            findings.push(finding);
+            findings.push(*finding);
             None
         }
         None => {

@@ -457,3 +457,17 @@ fn passwords_are_never_shown() {
     let report = findings_with(HEAD, &["systemConfig.users=[{name: ann, password: hunter2, x: 1}]"], &[]);
     assert!(report.contains("unknown field `x`") && !report.contains("hunter2"), "{report}");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 200, ..Default::default() })]
+
+    /// Whatever a template is turned into, the answer is a spec or findings.
+    #[test]
+    fn damaged_templates_end_in_findings(at in 0usize..2000, cut in 0usize..40, insert in "[-a-z0-9:{}\\[\\],'\"&*!|>%@` \n\t#$<~]{0,12}") {
+        let text = include_str!("../../image-templates/debian13-x86_64-grub-raw.yml");
+        let start = at.min(text.len());
+        let end = (start + cut).min(text.len());
+        let damaged = format!("{}{insert}{}", &text[..start], &text[end..]);
+        let _ = findings(&damaged);
+    }
+}

@@ -28,6 +28,7 @@ fn templates_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Folder of the templates of others; tests that need it say so where it is absent.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn corpus() -> Option<PathBuf> {
     let name = "shared/corpus/ict-templates";
     // Beside the workspace, or beside the folder of its worktrees.
