@@ -1,6 +1,7 @@
 //! The merged template as YAML, each value with where it is from: what `oic validate --merged` prints.
 //!
-//! Passwords and the like are never written.
+//! Passwords and the like are never written: a placeholder stands for them, which validation refuses, so that output that is used
+//! as a template again does not quietly get a password that everybody can read.
 
 use std::fmt::Write as _;
 
@@ -34,7 +35,7 @@ impl Writer<'_> {
                     self.out.push_str(&scalar(&field.key, false, 0));
                     self.out.push(':');
                     if SECRET_KEYS.contains(&field.key.as_str()) && field.node.as_text().is_some_and(|text| !text.is_empty()) {
-                        self.out.push_str(" \"(secret)\"");
+                        self.out.push_str(" \"<SECRET>\"");
                         self.end_line(&field.node);
                     } else {
                         self.value(&field.node, indent);

@@ -203,6 +203,17 @@ fn merged_output_reads_back() {
     }
 }
 
+/// What stands for a password in the output never becomes one.
+#[test]
+fn redacted_output_is_no_template() {
+    let loaded = merged("systemConfig: {users: [{name: ann, password: hunter2}]}\n", "", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("again.yml");
+    std::fs::write(&template, loaded.merged.to_yaml()).unwrap();
+    let report = load(&LoadRequest { template, ..LoadRequest::default() }).unwrap_err();
+    assert!(report.to_string().contains("the password is a placeholder"), "{report}");
+}
+
 /// A distribution in the configuration folder needs no code.
 #[test]
 fn distributions_can_be_added_as_data() {
