@@ -160,7 +160,18 @@ fn merge_into(request: &LoadRequest, findings: &mut Findings) -> Option<Merging>
         assignment.apply(&mut root, &sources, findings);
     }
     Shape { schema: crate::schema::value(), sources: &sources, complete: false, findings }.check(&mut root);
+    arrange(&mut root);
     Some(Merging { root, sources, provider, files })
+}
+
+/// Puts the sections in the order of the format, and leaves out `extends`, which has been followed.
+fn arrange(root: &mut Node) {
+    let order: Vec<&String> =
+        crate::schema::value().get("properties").and_then(|all| all.as_object()).into_iter().flat_map(|all| all.keys()).collect();
+    if let Some(map) = root.as_map_mut() {
+        map.remove("extends");
+        map.0.sort_by_key(|field| order.iter().position(|key| **key == field.key));
+    }
 }
 
 /// One file of an `extends` chain.
@@ -186,7 +197,7 @@ fn read_chain(template: &Path, variables: &mut Variables<'_>, sources: &mut Sour
                 if asked_by.is_some() {
                     finding.code = Code::Extends;
                 }
-                findings.push(place(finding, sources));
+                findings.push(place(*finding, sources));
                 return None;
             }
         };
@@ -224,8 +235,8 @@ struct TargetNames {
     os_origin: Origin,
     dist: String,
     dist_origin: Origin,
-    arch: Arch,
-    image_type: ImageTypeName,
+    arch: (Arch, Origin),
+    image_type: (ImageTypeName, Origin),
 }
 
 /// Finds the target that the layers come to, the last one counting. What is missing was reported when the files were checked.
@@ -254,8 +265,8 @@ fn find_target<'a>(layers: impl Iterator<Item = &'a Node>, sources: &SourceMap, 
         os_origin: os.origin,
         dist: dist.as_text()?.to_owned(),
         dist_origin: dist.origin,
-        arch: arch_value,
-        image_type: decode::decode(image_type).ok()?,
+        arch: (arch_value, arch.origin),
+        image_type: (decode::decode(image_type).ok()?, image_type.origin),
     })
 }
 
