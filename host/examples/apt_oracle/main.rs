@@ -126,7 +126,10 @@ impl Tally {
                 self.same += 1;
                 self.largest = self.largest.max(ours.len());
             }
-            (Err(_), Err(_)) => self.both_fail += 1,
+            (Err(_), Err(reason)) => {
+                self.both_fail += 1;
+                println!("\n#{number} {}: refused by both; we say:\n  {}", wanted.join(" "), reason.replace('\n', "\n  "));
+            }
             (theirs, ours) => {
                 self.different += 1;
                 println!("\n#{number} {} ({found_by:?})", wanted.join(" "));
