@@ -98,7 +98,15 @@ impl CommandError {
 
     /// Tells the user.
     pub(crate) fn report(&self, printer: &Printer) {
-        let chain = self.chain();
+        self.report_about("", printer);
+    }
+
+    /// Tells the user, with what the error is about in front; empty where that is clear.
+    pub(crate) fn report_about(&self, subject: &str, printer: &Printer) {
+        let mut chain = self.chain();
+        if let (Some(first), false) = (chain.first_mut(), subject.is_empty()) {
+            *first = format!("{subject}: {first}");
+        }
         for (index, text) in chain.iter().enumerate() {
             let label =
                 if index == 0 { printer.styled(Style::Error, "error:") } else { format!("  {}", printer.styled(Style::Dim, "caused by:")) };

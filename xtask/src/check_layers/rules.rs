@@ -17,7 +17,8 @@ struct Rule {
 }
 
 const PRINTING: &[&str] = &["println!", "print!", "eprintln!", "eprint!", "dbg!", "std::io::stdout", "std::io::stderr"];
-const NETWORK: &[&str] = &["reqwest", "hyper", "std::net", "tokio::net"];
+const NETWORK: &[&str] =
+    &["reqwest", "hyper", "std::net::TcpStream", "std::net::TcpListener", "std::net::UdpSocket", "std::net::ToSocketAddrs", "tokio::net"];
 
 const RULES: &[Rule] = &[
     Rule {

@@ -121,6 +121,10 @@ impl Display for Json {
         }
     }
 
+    fn owns_stdout(&self) -> bool {
+        true
+    }
+
     fn image_finished(&self, image: &str, outputs: &[FinishedOutput]) {
         self.write(&Body::ImageFinished { image, outputs });
     }

@@ -45,6 +45,11 @@ trait Display: Send + Sync + std::fmt::Debug {
     /// Tells the files that came out.
     fn image_finished(&self, _image: &str, _outputs: &[FinishedOutput]) {}
 
+    /// Returns whether standard output belongs to it.
+    fn owns_stdout(&self) -> bool {
+        false
+    }
+
     /// Takes down what is still on the screen, and tells how everything ended.
     fn finish(&self, _error: Option<&CommandError>) {}
 }
@@ -89,6 +94,12 @@ impl Progress {
     pub(crate) fn image(self: &Arc<Self>, name: &str) -> ImageProgress {
         let state = ImageState { log: BuildLog::Pending(Vec::new()), items: BTreeMap::new(), rows: Vec::new(), started: Instant::now() };
         ImageProgress { shared: Arc::clone(self), name: name.to_owned(), state: Mutex::new(state) }
+    }
+
+    /// Returns whether standard output belongs to the display.
+    #[must_use]
+    pub(crate) fn owns_stdout(&self) -> bool {
+        self.display.owns_stdout()
     }
 
     /// Takes down the display and tells how everything ended.
