@@ -23,7 +23,7 @@ use crate::node::{Node, Value};
 use crate::provider::{Catalog, Provider};
 use crate::shape::Shape;
 use crate::source::{COMMAND_LINE, Origin, SourceMap, read_template};
-use crate::spec::{Arch, ImageSpec};
+use crate::spec::{Arch, ImageSpec, Repository};
 use crate::suggest::closest;
 use crate::validate;
 use crate::yaml;
@@ -90,6 +90,18 @@ pub fn load(request: &LoadRequest) -> Result<Loaded, Report> {
         Some((merged, spec)) if !findings.has_errors() => Ok(Loaded { merged, spec, warnings: findings.into_vec() }),
         _ => Err(findings.into_report()),
     }
+}
+
+/// Returns the repositories of a distribution for an architecture, none when there is no data for it. `oic` takes its own
+/// tools from there.
+///
+/// # Errors
+/// Returns what is wrong with the distribution's data, which only a `config_dir` can bring about.
+pub fn distribution_repositories(config_dir: Option<&Path>, os: &str, dist: &str, arch: Arch) -> Result<Option<Vec<Repository>>, Report> {
+    let mut findings = Findings::default();
+    let repositories = Catalog { config_dir }.repositories((os, dist), arch, &mut findings);
+    let report = findings.into_report();
+    if report.error_count() > 0 { Err(report) } else { Ok(repositories) }
 }
 
 /// Merges a template without giving it a meaning, for printing what does not validate.

@@ -224,13 +224,15 @@ impl Catalog<'_> {
             sudo_group: file.sudo_group.clone(),
         };
         let kernel_packages = arch_facts.kernel_packages.clone();
-        let repositories = file
-            .repositories
-            .iter()
-            .filter(|repository| repository.architectures.as_ref().is_none_or(|names| names.iter().any(|name| name == arch.name())))
-            .map(|repository| repository_of(repository, &file, arch, &folder, findings))
-            .collect();
+        let repositories = repositories_of(&file, arch, &folder, findings);
         Some(Provider { facts, kernel_packages, repositories, default_layer })
+    }
+
+    /// Loads the repositories of a distribution, none when there is no data for it or for the architecture.
+    pub(crate) fn repositories(&self, (os, dist): (&str, &str), arch: Arch, findings: &mut Findings) -> Option<Vec<Repository>> {
+        let folder = self.folder(os, dist);
+        let file = self.read_provider(&folder, &mut SourceMap::default(), findings)?;
+        file.architectures.contains_key(arch.name()).then(|| repositories_of(&file, arch, &folder, findings))
     }
 
     fn read_provider(&self, folder: &Folder, sources: &mut SourceMap, findings: &mut Findings) -> Option<ProviderFile> {
@@ -305,6 +307,11 @@ fn read_default(
             None
         }
     }
+}
+
+fn repositories_of(file: &ProviderFile, arch: Arch, folder: &Folder, findings: &mut Findings) -> Vec<Repository> {
+    let serves = |fact: &&RepositoryFact| fact.architectures.as_ref().is_none_or(|names| names.iter().any(|name| name == arch.name()));
+    file.repositories.iter().filter(serves).map(|fact| repository_of(fact, file, arch, folder, findings)).collect()
 }
 
 fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder: &Folder, findings: &mut Findings) -> Repository {
