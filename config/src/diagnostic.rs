@@ -236,6 +236,11 @@ impl Findings {
 
     /// Returns the findings as a report, errors before warnings, each group in the order of discovery.
     pub(crate) fn into_report(mut self) -> Report {
+        // A text with a variable that is not set fails other checks, too, and those would only distract.
+        let unset = |finding: &Finding| finding.code == Code::Variable && finding.location.is_some();
+        let places: Vec<Option<Location>> =
+            self.0.iter().filter(|finding| unset(finding)).map(|finding| finding.location.clone()).collect();
+        self.0.retain(|finding| finding.code == Code::Variable || !places.contains(&finding.location));
         self.0.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Report { findings: self.0 }
     }

@@ -1,6 +1,7 @@
 //! The merged template as YAML, each value with where it is from: what `oic validate --merged` prints.
 //!
-//! Passwords and the like are never written.
+//! Passwords and the like are never written: a placeholder stands for them, which validation refuses, so that output that is used
+//! as a template again does not quietly get a password that everybody can read.
 
 use std::fmt::Write as _;
 
@@ -34,7 +35,7 @@ impl Writer<'_> {
                     self.out.push_str(&scalar(&field.key, false, 0));
                     self.out.push(':');
                     if SECRET_KEYS.contains(&field.key.as_str()) && field.node.as_text().is_some_and(|text| !text.is_empty()) {
-                        self.out.push_str(" \"(secret)\"");
+                        self.out.push_str(" \"<SECRET>\"");
                         self.end_line(&field.node);
                     } else {
                         self.value(&field.node, indent);
@@ -126,7 +127,8 @@ fn scalar(text: &str, plain: bool, indent: usize) -> String {
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+@".contains(c))
         && !matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n");
-    if (plain && !control && !text.contains('\n')) || word { text.to_owned() } else { quoted(text) }
+    let stays_plain = plain && !control && !text.contains("\n") && !text.contains(": ") && !text.contains(" #") && !text.ends_with(':');
+    if stays_plain || word { text.to_owned() } else { quoted(text) }
 }
 
 /// Returns a text in double quotes. JSON's form of it is YAML, too.

@@ -34,4 +34,4 @@ mod validate;
 mod yaml;
 
 pub use diagnostic::{Code, Finding, Location, Report, Severity};
-pub use load::{LoadRequest, Loaded, MergedTemplate, load, merge};
+pub use load::{LoadRequest, Loaded, MergedTemplate, distribution_repositories, load, merge};

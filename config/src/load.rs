@@ -23,7 +23,7 @@ use crate::node::{Node, Value};
 use crate::provider::{Catalog, Provider};
 use crate::shape::Shape;
 use crate::source::{COMMAND_LINE, Origin, SourceMap, read_template};
-use crate::spec::{Arch, ImageSpec};
+use crate::spec::{Arch, ImageSpec, Repository};
 use crate::suggest::closest;
 use crate::validate;
 use crate::yaml;
@@ -90,6 +90,18 @@ pub fn load(request: &LoadRequest) -> Result<Loaded, Report> {
         Some((merged, spec)) if !findings.has_errors() => Ok(Loaded { merged, spec, warnings: findings.into_vec() }),
         _ => Err(findings.into_report()),
     }
+}
+
+/// Returns the repositories of a distribution for an architecture, none when there is no data for it. `oic` takes its own
+/// tools from there.
+///
+/// # Errors
+/// Returns what is wrong with the distribution's data, which only a `config_dir` can bring about.
+pub fn distribution_repositories(config_dir: Option<&Path>, os: &str, dist: &str, arch: Arch) -> Result<Option<Vec<Repository>>, Report> {
+    let mut findings = Findings::default();
+    let repositories = Catalog { config_dir }.repositories((os, dist), arch, &mut findings);
+    let report = findings.into_report();
+    if report.error_count() > 0 { Err(report) } else { Ok(repositories) }
 }
 
 /// Merges a template without giving it a meaning, for printing what does not validate.
@@ -160,7 +172,18 @@ fn merge_into(request: &LoadRequest, findings: &mut Findings) -> Option<Merging>
         assignment.apply(&mut root, &sources, findings);
     }
     Shape { schema: crate::schema::value(), sources: &sources, complete: false, findings }.check(&mut root);
+    arrange(&mut root);
     Some(Merging { root, sources, provider, files })
+}
+
+/// Puts the sections in the order of the format, and leaves out `extends`, which has been followed.
+fn arrange(root: &mut Node) {
+    let order: Vec<&String> =
+        crate::schema::value().get("properties").and_then(|all| all.as_object()).into_iter().flat_map(|all| all.keys()).collect();
+    if let Some(map) = root.as_map_mut() {
+        map.remove("extends");
+        map.0.sort_by_key(|field| order.iter().position(|key| **key == field.key));
+    }
 }
 
 /// One file of an `extends` chain.
@@ -186,7 +209,7 @@ fn read_chain(template: &Path, variables: &mut Variables<'_>, sources: &mut Sour
                 if asked_by.is_some() {
                     finding.code = Code::Extends;
                 }
-                findings.push(place(finding, sources));
+                findings.push(place(*finding, sources));
                 return None;
             }
         };
@@ -224,8 +247,8 @@ struct TargetNames {
     os_origin: Origin,
     dist: String,
     dist_origin: Origin,
-    arch: Arch,
-    image_type: ImageTypeName,
+    arch: (Arch, Origin),
+    image_type: (ImageTypeName, Origin),
 }
 
 /// Finds the target that the layers come to, the last one counting. What is missing was reported when the files were checked.
@@ -254,8 +277,8 @@ fn find_target<'a>(layers: impl Iterator<Item = &'a Node>, sources: &SourceMap, 
         os_origin: os.origin,
         dist: dist.as_text()?.to_owned(),
         dist_origin: dist.origin,
-        arch: arch_value,
-        image_type: decode::decode(image_type).ok()?,
+        arch: (arch_value, arch.origin),
+        image_type: (decode::decode(image_type).ok()?, image_type.origin),
     })
 }
 

@@ -21,7 +21,7 @@ use crate::diagnostic::{Code, Finding, Findings};
 use crate::layer::ImageTypeName;
 use crate::node::Node;
 use crate::shape::Shape;
-use crate::source::{SourceMap, read_text};
+use crate::source::{Origin, SourceMap, read_text};
 use crate::spec::{
     Arch, BootloaderProvider, Ecosystem, InitramfsGenerator, PasswordHash, ProviderFacts, Repository, RepositoryFormat, RepositoryKey,
     RepositoryLocation,
@@ -127,7 +127,7 @@ impl Folder {
         }
     }
 
-    fn text(&self, file: &str) -> Option<Result<String, Finding>> {
+    fn text(&self, file: &str) -> Option<Result<String, Box<Finding>>> {
         match self {
             Self::Builtin(_) => Some(Ok(String::from_utf8_lossy(&self.builtin(file)?).into_owned())),
             Self::Disk(folder) => {
@@ -187,8 +187,8 @@ impl Catalog<'_> {
     pub(crate) fn load(
         &self,
         (os, dist): (&str, &str),
-        arch: Arch,
-        image_type: ImageTypeName,
+        (arch, arch_origin): (Arch, Origin),
+        (image_type, image_type_origin): (ImageTypeName, Origin),
         sources: &mut SourceMap,
         findings: &mut Findings,
     ) -> Option<Provider> {
@@ -196,10 +196,11 @@ impl Catalog<'_> {
         let file: ProviderFile = self.read_provider(&folder, sources, findings)?;
         let Some(arch_facts) = file.architectures.get(arch.name()) else {
             let finding = Finding::error(Code::Target, format!("{} has no data for {arch}", file.display_name)).field("target.arch");
-            findings.push(finding.found(arch.name()).allowed(file.architectures.keys()));
+            let finding = finding.at(sources.location(arch_origin));
+            findings.push(finding.found(format!("`{arch}`")).allowed(file.architectures.keys()));
             return None;
         };
-        let default_layer = read_default(&folder, &file.display_name, arch, image_type, sources, findings)?;
+        let default_layer = read_default(&folder, &file.display_name, arch, (image_type, image_type_origin), sources, findings)?;
         let facts = ProviderFacts {
             display_name: file.display_name.clone(),
             ecosystem: match file.ecosystem {
@@ -223,13 +224,15 @@ impl Catalog<'_> {
             sudo_group: file.sudo_group.clone(),
         };
         let kernel_packages = arch_facts.kernel_packages.clone();
-        let repositories = file
-            .repositories
-            .iter()
-            .filter(|repository| repository.architectures.as_ref().is_none_or(|names| names.iter().any(|name| name == arch.name())))
-            .map(|repository| repository_of(repository, &file, arch, &folder, findings))
-            .collect();
+        let repositories = repositories_of(&file, arch, &folder, findings);
         Some(Provider { facts, kernel_packages, repositories, default_layer })
+    }
+
+    /// Loads the repositories of a distribution, none when there is no data for it or for the architecture.
+    pub(crate) fn repositories(&self, (os, dist): (&str, &str), arch: Arch, findings: &mut Findings) -> Option<Vec<Repository>> {
+        let folder = self.folder(os, dist);
+        let file = self.read_provider(&folder, &mut SourceMap::default(), findings)?;
+        file.architectures.contains_key(arch.name()).then(|| repositories_of(&file, arch, &folder, findings))
     }
 
     fn read_provider(&self, folder: &Folder, sources: &mut SourceMap, findings: &mut Findings) -> Option<ProviderFile> {
@@ -237,7 +240,7 @@ impl Catalog<'_> {
         let text = match folder.text("provider.yml") {
             Some(Ok(text)) => text,
             Some(Err(finding)) => {
-                findings.push(finding);
+                findings.push(*finding);
                 return None;
             }
             None => {
@@ -270,7 +273,7 @@ fn read_default(
     folder: &Folder,
     display_name: &str,
     arch: Arch,
-    image_type: ImageTypeName,
+    (image_type, origin): (ImageTypeName, Origin),
     sources: &mut SourceMap,
     findings: &mut Findings,
 ) -> Option<Node> {
@@ -294,15 +297,21 @@ fn read_default(
             Some(node)
         }
         Some(Err(finding)) => {
-            findings.push(finding);
+            findings.push(*finding);
             None
         }
         None => {
             let message = format!("{display_name} has no defaults for {kind} images on {arch}");
-            findings.push(Finding::error(Code::Target, message).field("target.imageType").hint(format!("{name} would hold them")));
+            let finding = Finding::error(Code::Target, message).at(sources.location(origin)).field("target.imageType");
+            findings.push(finding.hint(format!("{name} would hold them")));
             None
         }
     }
+}
+
+fn repositories_of(file: &ProviderFile, arch: Arch, folder: &Folder, findings: &mut Findings) -> Vec<Repository> {
+    let serves = |fact: &&RepositoryFact| fact.architectures.as_ref().is_none_or(|names| names.iter().any(|name| name == arch.name()));
+    file.repositories.iter().filter(serves).map(|fact| repository_of(fact, file, arch, folder, findings)).collect()
 }
 
 fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder: &Folder, findings: &mut Findings) -> Repository {

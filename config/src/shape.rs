@@ -93,7 +93,8 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn fits_names(&mut self, node: &Node, names: &[&str], path: &str) -> bool {
+    /// Checks one of some names. A slip of the pen is reported and stands for what was meant, so that nothing else seems to be missing.
+    fn fits_names(&mut self, node: &mut Node, names: &[&str], path: &str) -> bool {
         let Some(text) = node.as_text() else {
             return self.reject(node.origin, path, Code::WrongType, "expected one of some names", node.kind(), names);
         };
@@ -101,11 +102,13 @@ impl<'a> Shape<'a> {
             return true;
         }
         let mut finding = self.finding(node.origin, path, Code::InvalidValue, "not one of the allowed values", &quoted(text), names);
-        if let Some(meant) = closest(text, names.iter().copied()) {
+        let meant = closest(text, names.iter().copied());
+        if let Some(meant) = meant {
             finding = finding.hint(format!("did you mean `{meant}`?"));
+            *node = Node::text(node.origin, meant);
         }
         self.findings.push(finding);
-        false
+        meant.is_some()
     }
 
     fn check_map(&mut self, map: &mut Map, schema: &'a Json, origin: Origin, path: &str) {

@@ -92,33 +92,33 @@ impl SourceMap {
 ///
 /// # Errors
 /// Returns a finding when it is not a YAML file by name, not a regular file, larger than [`MAX_TEMPLATE_SIZE`], not UTF-8, or not there.
-pub(crate) fn read_template(path: &Path) -> Result<String, Finding> {
+pub(crate) fn read_template(path: &Path) -> Result<String, Box<Finding>> {
     let shown = path.display();
     if !path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-        return Err(Finding::error(Code::Unreadable, format!("{shown} is not a template: its name does not end in .yml or .yaml")));
+        return Err(unreadable(format!("{shown} is not a template: its name does not end in .yml or .yaml")));
     }
     read_text(path)
 }
 
 /// Reads a text file of at most [`MAX_TEMPLATE_SIZE`].
-pub(crate) fn read_text(path: &Path) -> Result<String, Finding> {
+pub(crate) fn read_text(path: &Path) -> Result<String, Box<Finding>> {
     let shown = path.display();
-    let failed = |error: std::io::Error| Finding::error(Code::Unreadable, format!("cannot read {shown}: {error}"));
+    let failed = |error: std::io::Error| unreadable(format!("cannot read {shown}: {error}"));
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
-        return Err(Finding::error(Code::Unreadable, format!("{shown} is not a regular file")));
+        return Err(unreadable(format!("{shown} is not a regular file")));
     }
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(failed)?.take(MAX_TEMPLATE_SIZE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_TEMPLATE_SIZE {
-        return Err(Finding::error(
-            Code::Unreadable,
-            format!("{shown} is larger than {} KiB, which no template is", MAX_TEMPLATE_SIZE >> 10),
-        ));
+        return Err(unreadable(format!("{shown} is larger than {} KiB, which no template is", MAX_TEMPLATE_SIZE >> 10)));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        Finding::error(Code::Unreadable, format!("{shown} is not UTF-8 text: byte {} is not", error.utf8_error().valid_up_to()))
-    })
+    String::from_utf8(bytes)
+        .map_err(|error| unreadable(format!("{shown} is not UTF-8 text: byte {} is not", error.utf8_error().valid_up_to())))
+}
+
+fn unreadable(message: String) -> Box<Finding> {
+    Box::new(Finding::error(Code::Unreadable, message))
 }
 
 /// Returns `text` with what follows `password:` replaced by asterisks, byte for byte, so that offsets stay valid.

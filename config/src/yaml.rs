@@ -33,11 +33,11 @@ pub(crate) fn parse(text: &str, source: SourceId, sources: &SourceMap, findings:
             Err(error) => {
                 let origin = origin_of(source, error.marker(), 0);
                 let text = error.info();
-                Err(Finding::error(Code::Syntax, format!("not valid YAML: {text}")).at(sources.location(origin)))
+                Err(Box::new(Finding::error(Code::Syntax, format!("not valid YAML: {text}")).at(sources.location(origin))))
             }
         };
         if let Err(finding) = outcome {
-            builder.findings.push(finding);
+            builder.findings.push(*finding);
             return None;
         }
     }
@@ -83,13 +83,14 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn accept(&mut self, event: Event<'_>, span: Span) -> Result<(), Finding> {
+    fn accept(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Finding>> {
         let origin = origin_of(self.source, &span.start, span.byte_range().map_or(0, |range| range.len()));
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(self.syntax("a template is one document, and this is a second one", origin).hint("remove the `---` line"));
+                    let finding = self.syntax("a template is one document, and this is a second one", origin);
+                    return Err(Box::new(finding.hint("remove the `---` line")));
                 }
                 Ok(())
             }
@@ -137,7 +138,7 @@ impl Builder<'_> {
         }
     }
 
-    fn put(&mut self, node: Node, anchor: usize) -> Result<(), Finding> {
+    fn put(&mut self, node: Node, anchor: usize) -> Result<(), Box<Finding>> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             return Err(self.syntax("more values than any template has; do aliases multiply here?", node.origin));
@@ -170,15 +171,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn check_tag(&self, tag: Option<&Tag>, origin: Origin) -> Result<(), Finding> {
+    fn check_tag(&self, tag: Option<&Tag>, origin: Origin) -> Result<(), Box<Finding>> {
         match tag {
             Some(tag) if !tag.is_yaml_core_schema() => Err(self.syntax(&format!("tag `{}` means nothing here", tag.original()), origin)),
             _ => Ok(()),
         }
     }
 
-    fn syntax(&self, message: &str, origin: Origin) -> Finding {
-        Finding::error(Code::Syntax, message).at(self.sources.location(origin))
+    fn syntax(&self, message: &str, origin: Origin) -> Box<Finding> {
+        Box::new(Finding::error(Code::Syntax, message).at(self.sources.location(origin)))
     }
 }
 

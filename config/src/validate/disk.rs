@@ -298,7 +298,7 @@ fn flags(given: &Located<layer::Partition>, kind: &PartitionType, field: &str, c
         let name = flag.value().to_lowercase();
         match (name.as_str(), kind) {
             ("boot" | "esp", PartitionType::Esp) | ("bios_grub", PartitionType::BiosBoot) | ("swap", PartitionType::Swap) => {
-                flags.push(name)
+                flags.push(name);
             }
             _ => {
                 let reason =

@@ -92,10 +92,9 @@ fn round(partition: &mut Partition, origin: Origin, cx: &mut Context<'_>) {
     let field = format!("disk.partitions[{}]", partition.id);
     let up = |place: ByteSize| place.align_up(BLOCK).unwrap_or(place);
     let down = |place: ByteSize| place.align_down(BLOCK);
-    let places: [(&str, &mut Option<ByteSize>, &dyn Fn(ByteSize) -> ByteSize); 3] =
-        [("start", &mut partition.start, &up), ("end", &mut partition.end, &down), ("size", &mut partition.size, &down)];
-    for (key, place, round) in places {
-        let rounded = place.map(round);
+    let (start, end, size) = (partition.start.map(up), partition.end.map(down), partition.size.map(down));
+    let places = [("start", &mut partition.start, start), ("end", &mut partition.end, end), ("size", &mut partition.size, size)];
+    for (key, place, rounded) in places {
         if let (Some(was), Some(is)) = (*place, rounded)
             && was != is
         {

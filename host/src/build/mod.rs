@@ -2,5 +2,6 @@
 
 mod options;
 pub mod progress;
+pub mod resolve;
 
 pub use options::{BuildOptions, BuildOutcome, HostOptions, LockOptions, LockOutcome, LockUse};

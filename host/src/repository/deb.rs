@@ -6,7 +6,7 @@ use super::{
     site::Site,
 };
 use crate::{
-    build::progress::{Event, Level, Stage},
+    build::progress::{Event, Level},
     fetch::{Download, FetchError},
     store::{Bucket, Expected},
 };
@@ -18,6 +18,7 @@ struct Wanted {
     /// Position of the repository.
     site: usize,
     what: String,
+    component: String,
     /// Compression, path beside the Release file, size and digest; the best first.
     forms: Vec<(IndexCompression, String, Expected)>,
     unpacked_size: Option<u64>,
@@ -78,7 +79,7 @@ fn indexes(
         wanted.extend(found);
     }
     let downloads: Vec<_> = wanted.iter().map(|index| index.download(sites, releases, 0)).collect();
-    if access.fetcher.download(access.store, Bucket::Metadata, &downloads, Stage::Resolve, access.observer).is_ok() {
+    if access.fetcher.download(access.store, Bucket::Metadata, &downloads, access.stage, access.observer).is_ok() {
         return Ok(wanted.iter().map(|index| (index.site, index.file(0))).collect());
     }
     // One by one, so that a form that is announced and not there, which happens, is replaced by the next.
@@ -89,14 +90,14 @@ fn indexes(
 fn wanted_of(position: usize, site: &Site<'_>, release: &Release, arch: &str) -> Result<Vec<Wanted>, RepositoryProblem> {
     let has_all = !release.has_no_index_for_all && release.architectures.iter().any(|name| name == "all");
     let suite = &site.repository.suite;
-    let of = |what: String, stem: String| {
+    let of = |what: String, component: &str, stem: String| {
         let form = |compression: IndexCompression| {
             let path = format!("{stem}{}", compression.suffix());
             release.files.get(&path).map(|expected| (compression, path, *expected))
         };
         let forms: Vec<_> = IndexCompression::ALL.into_iter().filter_map(form).collect();
         let unpacked_size = release.files.get(&stem).map(|expected| expected.size);
-        (!forms.is_empty()).then_some(Wanted { site: position, what, forms, unpacked_size })
+        (!forms.is_empty()).then_some(Wanted { site: position, what, component: component.to_owned(), forms, unpacked_size })
     };
     let missing = |component: &str| RepositoryProblem::NoIndex {
         component: component.to_owned(),
@@ -105,13 +106,15 @@ fn wanted_of(position: usize, site: &Site<'_>, release: &Release, arch: &str) ->
         architectures: list(&release.architectures),
     };
     if site.is_flat() {
-        return of(format!("{} {suite}", site.repository.id), "Packages".to_owned()).map(|index| vec![index]).ok_or_else(|| missing(""));
+        return of(format!("{} {suite}", site.repository.id), "", "Packages".to_owned())
+            .map(|index| vec![index])
+            .ok_or_else(|| missing(""));
     }
     let mut wanted = Vec::new();
     for component in &site.repository.components {
         let before = wanted.len();
         for arch in [Some(arch), has_all.then_some("all")].into_iter().flatten() {
-            wanted.extend(of(format!("{suite} {component} {arch}"), format!("{component}/binary-{arch}/Packages")));
+            wanted.extend(of(format!("{suite} {component} {arch}"), component, format!("{component}/binary-{arch}/Packages")));
         }
         if wanted.len() == before {
             return Err(missing(component));
@@ -127,7 +130,8 @@ fn list(words: &[String]) -> String {
 impl Wanted {
     fn file(&self, form: usize) -> IndexFile {
         let (compression, _, file) = &self.forms[form];
-        IndexFile { what: self.what.clone(), file: *file, compression: *compression, unpacked_size: self.unpacked_size }
+        let (what, component) = (self.what.clone(), self.component.clone());
+        IndexFile { what, component, file: *file, compression: *compression, unpacked_size: self.unpacked_size }
     }
 
     /// By digest first: that name never means another version.
@@ -145,7 +149,7 @@ impl Wanted {
         let mut first: Option<FetchError> = None;
         for form in 0..self.forms.len() {
             let download = self.download(sites, releases, form);
-            match access.fetcher.download(access.store, Bucket::Metadata, &[download], Stage::Resolve, access.observer) {
+            match access.fetcher.download(access.store, Bucket::Metadata, &[download], access.stage, access.observer) {
                 Ok(_) => return Ok(self.file(form)),
                 Err(error) => {
                     let is_not_found = error.is_not_found();

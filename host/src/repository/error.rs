@@ -27,7 +27,7 @@ pub struct RepositoryError {
 }
 
 impl RepositoryError {
-    pub(super) fn new(repository: &Repository, url: Option<&Url>, problem: RepositoryProblem) -> Self {
+    pub(crate) fn new(repository: &Repository, url: Option<&Url>, problem: RepositoryProblem) -> Self {
         Self { repository: repository.id.clone(), url: url.cloned(), origin: repository.origin.clone(), problem: Box::new(problem) }
     }
 

@@ -2,10 +2,9 @@
 //!
 //! In this order:
 //!
-//! 1. `OIC_MIRROR_<KEY>` or `mirrors.<key>` of the configuration, the former before the latter: then only that. The key is the
-//!    repository's [`mirror_key`](oic_config::spec::Repository::mirror_key) in capitals, `-` as `_`; several URLs are
-//!    separated by white space. One that is set for `debian` also says where `debian-security` is: beside it. That is a
-//!    guess, so the other places are tried after it.
+//! 1. What the user has configured (`mirrors.<key>`, `OIC_MIRROR_<KEY>`) for the repository's
+//!    [`mirror_key`](oic_config::spec::Repository::mirror_key): then only that. One that is set for `debian` also says where
+//!    `debian-security` is: beside it. That is a guess, so the other places are tried after it.
 //! 2. On a host of the same family, the places of its own apt sources that have the same archive.
 //! 3. The canonical URL.
 //!
@@ -14,10 +13,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::apt_sources;
-use crate::{
-    env,
-    fetch::{FetchError, Url},
-};
+use crate::fetch::Url;
 
 /// The mirrors of this user and this host.
 #[derive(Debug, Clone, Default)]
@@ -37,17 +33,11 @@ pub(super) struct HostArchive {
 }
 
 impl MirrorTable {
-    /// Returns the table for a configuration's `mirrors`, the environment and the host in `root`, which is `/` but for tests.
-    ///
-    /// # Errors
-    /// Fails when a configured mirror is not a URL.
-    pub fn load(configuration: &BTreeMap<String, Vec<String>>, root: &Path) -> Result<Self, FetchError> {
-        let mut configured = BTreeMap::new();
-        for (key, urls) in configuration {
-            let urls = urls.iter().map(|url| Url::parse(url)).collect::<Result<Vec<_>, _>>()?;
-            configured.insert(key.to_ascii_lowercase(), urls);
-        }
-        Ok(Self { configured, host: apt_sources::load(root) })
+    /// Returns the table for the configured mirrors, by key, and the host in `root`, which is `/` but for tests.
+    #[must_use]
+    pub fn load(configured: &BTreeMap<String, Url>, root: &Path) -> Self {
+        let configured = configured.iter().map(|(key, url)| (key.clone(), vec![url.clone()])).collect();
+        Self { configured, host: apt_sources::load(root) }
     }
 
     /// Returns a table of nothing but the given mirrors, by key.
@@ -57,19 +47,17 @@ impl MirrorTable {
     }
 
     /// Returns where a repository with this key and this canonical URL is, the best place first.
-    ///
-    /// # Errors
-    /// Fails when an environment variable that says so is not a URL.
-    pub fn urls(&self, key: &str, canonical: &Url) -> Result<Vec<Url>, FetchError> {
+    #[must_use]
+    pub fn urls(&self, key: &str, canonical: &Url) -> Vec<Url> {
         if key.is_empty() || canonical.is_file() {
-            return Ok(vec![canonical.clone()]);
+            return vec![canonical.clone()];
         }
         let mut guesses = Vec::new();
         for candidate in [key, key.split('-').next().unwrap_or(key)] {
-            let found = self.configured_for(candidate)?;
+            let found = self.configured.get(candidate).cloned().unwrap_or_default();
             let beside: Vec<_> = found.iter().map(|url| beside(url, candidate, canonical)).collect();
             if !found.is_empty() && candidate == key && beside == found {
-                return Ok(found);
+                return found;
             }
             guesses.extend(beside);
         }
@@ -83,15 +71,7 @@ impl MirrorTable {
                 urls.push(url.clone());
             }
         }
-        Ok(urls)
-    }
-
-    fn configured_for(&self, key: &str) -> Result<Vec<Url>, FetchError> {
-        let name = format!("{}{}", env::OIC_MIRROR_PREFIX, key.to_ascii_uppercase().replace('-', "_"));
-        match env::get_text(&name) {
-            Some(urls) => urls.split_whitespace().map(Url::parse).collect(),
-            None => Ok(self.configured.get(key).cloned().unwrap_or_default()),
-        }
+        urls
     }
 }
 
@@ -117,7 +97,7 @@ mod tests {
     }
 
     fn shown(table: &MirrorTable, key: &str, canonical: &str) -> String {
-        table.urls(key, &url(canonical)).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        table.urls(key, &url(canonical)).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

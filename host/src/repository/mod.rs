@@ -45,10 +45,11 @@ pub use decompress::IndexCompression;
 pub use error::{RepositoryError, RepositoryProblem};
 pub use mirror::MirrorTable;
 pub use release::{Release, ReleaseError};
+pub(crate) use site::canonical_url;
 pub use trust::{Fingerprints, Keyring, TrustError, Verified};
 
 use crate::{
-    build::progress::Observer,
+    build::progress::{Observer, Stage},
     digest::Sha256Digest,
     fetch::Fetcher,
     store::{Bucket, Expected, Store},
@@ -63,6 +64,8 @@ pub struct Access<'a> {
     pub fetcher: &'a Fetcher,
     /// Where else repositories are.
     pub mirrors: &'a MirrorTable,
+    /// The stage that this is part of.
+    pub stage: Stage,
     /// Who is told.
     pub observer: &'a dyn Observer,
     /// The time, seconds since 1970-01-01 UTC.
@@ -101,6 +104,8 @@ pub struct IndexFile {
     pub what: String,
     /// Size and digest of the file as it is stored.
     pub file: Expected,
+    /// The component; empty for a flat repository.
+    pub component: String,
     /// How it is compressed.
     pub compression: IndexCompression,
     /// Its size when unpacked, where the Release file says so.

@@ -34,7 +34,7 @@ impl<'a> Site<'a> {
             return Err(of(RepositoryProblem::Unsupported { format: "rpm" }));
         }
         let canonical = canonical_url(repository)?;
-        let bases = access.mirrors.urls(&repository.mirror_key, &canonical).map_err(|error| of(error.into()))?;
+        let bases = access.mirrors.urls(&repository.mirror_key, &canonical);
         let mut site = Self { repository, bases, keyring: None, fetched_keys: Vec::new() };
         if !repository.trusted {
             site.keyring = Some(site.load_keys(access).map_err(of)?);
@@ -79,7 +79,7 @@ impl<'a> Site<'a> {
 }
 
 /// Returns the base URL of a repository, the one that locks and images name.
-pub(super) fn canonical_url(repository: &Repository) -> Result<Url, RepositoryError> {
+pub(crate) fn canonical_url(repository: &Repository) -> Result<Url, RepositoryError> {
     let url = match &repository.location {
         RepositoryLocation::Url(url) => Url::parse(url),
         RepositoryLocation::Path(path) => Url::of_path(path),

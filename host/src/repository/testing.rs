@@ -207,6 +207,7 @@ impl World {
             store: &self.store,
             fetcher: &self.fetcher,
             mirrors: &self.mirrors,
+            stage: crate::build::progress::Stage::Resolve,
             observer: &self.messages,
             now: NOW,
             allow_expired: false,

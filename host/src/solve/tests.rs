@@ -247,14 +247,14 @@ fn packages_that_exclude_each_other_are_explained_from_both_requests() {
     `web` (template.yml:1:5) and `mail` (template.yml:2:5) cannot be installed together
       mail 1 [main] needs server-b
       web 1 [main] needs server-a
-      server-a 1 [main] conflicts with httpd, which server-b 2 [main] is
+      server-a 1 [main] conflicts with httpd, which server-b 2 [main] provides
     "#);
     insta::assert_snapshot!(scenario.answer("mail either"), @r#"
     `mail` (template.yml:1:5) and `either` (template.yml:2:5) cannot be installed together
       either 1 [main] needs server-a | third
       mail 1 [main] needs server-b
-      server-a 1 [main] conflicts with httpd, which server-b 2 [main] is
-      third 1 [main] breaks server-b (<< 3), which server-b 2 [main] is
+      server-a 1 [main] conflicts with httpd, which server-b 2 [main] provides
+      third 1 [main] breaks server-b (<< 3), and that is server-b 2 [main]
     "#);
 }
 

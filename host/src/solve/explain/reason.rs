@@ -285,8 +285,11 @@ impl<'a> Reasons<'a> {
     fn exclusion(&self, of: PackageId, atom: &Atom, other: PackageId) -> String {
         let verb = if atom.kind == crate::solve::index::RelationKind::Breaks { "breaks" } else { "conflicts with" };
         let alternative = self.universe.alternative(of, atom);
-        let other = self.shown(other);
-        format!("{} {verb} {alternative}, which {other} is", self.shown(of))
+        let shown = self.shown(other);
+        if alternative.name == self.universe.record(other).name() {
+            return format!("{} {verb} {alternative}, and that is {shown}", self.shown(of));
+        }
+        format!("{} {verb} {alternative}, which {shown} provides", self.shown(of))
     }
 
     /// Finds requests none of which can be left out for the rest to be possible.

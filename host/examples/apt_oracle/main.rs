@@ -5,37 +5,37 @@
 
 #![expect(clippy::print_stdout, reason = "a chore reports on standard output")]
 
+mod apt;
+
 use std::{
     collections::BTreeSet,
     error::Error,
     fs::{self, File},
     io::BufReader,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use oic::{
-    exec,
-    solve::{BaseSet, DEFAULT_PRIORITY, FoundBy, IndexedRepository, PackageIndex, SolveError, SolveRequest, Universe, solve},
-};
+use apt::{Apt, Random};
+use oic::exec;
+use oic::solve::{BaseSet, DEFAULT_PRIORITY, FoundBy, IndexedRepository, PackageIndex, SolveError, SolveRequest, Universe, solve};
 use oic_config::spec::{Arch, PackageRequest};
 
 struct Options {
     suite: String,
     count: usize,
     seed: u64,
-    most: u64,
+    most: usize,
     root: PathBuf,
     only: Vec<String>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = parse_options()?;
-    let apt = Apt::prepare(&options.root, &options.suite)?;
+    let apt = private_apt(&options.root.join(&options.suite), &options.suite)?;
     let started = Instant::now();
-    let index = PackageIndex::parse(BufReader::new(File::open(apt.packages()?)?))?;
+    let index = PackageIndex::parse(BufReader::new(File::open(apt.packages()?.first().ok_or("apt downloaded no package index")?)?))?;
     println!("{}: {} packages parsed in {:?}", options.suite, index.len(), started.elapsed());
     let mut stored = Vec::new();
     index.write(&mut stored)?;
@@ -58,13 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut tally = Tally::default();
     let requests = if options.only.is_empty() { options.count } else { 1 };
     for number in 0..requests {
-        let wanted: Vec<String> = if options.only.is_empty() {
-            (0..=random.below(options.most))
-                .map(|_| names[usize::try_from(random.below(names.len() as u64)).unwrap_or(0)].clone())
-                .collect()
-        } else {
-            options.only.clone()
-        };
+        let wanted = if options.only.is_empty() { random.some_of(&names, options.most) } else { options.only.clone() };
         tally.compare(number, &wanted, &apt, &universe)?;
     }
     tally.report();
@@ -132,7 +126,10 @@ impl Tally {
                 self.same += 1;
                 self.largest = self.largest.max(ours.len());
             }
-            (Err(_), Err(_)) => self.both_fail += 1,
+            (Err(_), Err(reason)) => {
+                self.both_fail += 1;
+                println!("\n#{number} {}: refused by both; we say:\n  {}", wanted.join(" "), reason.replace('\n', "\n  "));
+            }
             (theirs, ours) => {
                 self.different += 1;
                 println!("\n#{number} {} ({found_by:?})", wanted.join(" "));
@@ -163,91 +160,50 @@ impl Tally {
     }
 }
 
-/// A private apt root with an empty dpkg status.
-struct Apt {
-    root: PathBuf,
-}
-
-impl Apt {
-    fn prepare(root: &Path, suite: &str) -> Result<Self, Box<dyn Error>> {
-        let apt = Self { root: root.join(suite) };
-        for folder in [
-            "etc/apt/sources.list.d",
-            "etc/apt/preferences.d",
-            "etc/apt/apt.conf.d",
-            "var/lib/apt/lists/partial",
-            "var/lib/dpkg",
-            "var/cache/apt/archives/partial",
-        ] {
-            fs::create_dir_all(apt.root.join(folder))?;
-        }
-        fs::write(apt.root.join("var/lib/dpkg/status"), "")?;
-        if apt.packages().is_err() {
-            let mirror = machine_mirror().ok_or("the machine's apt configuration names no Debian mirror")?;
-            let line = format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n");
-            fs::write(apt.root.join("etc/apt/sources.list"), line)?;
-            exec::run(apt.command().args(["update"]))?;
-        }
-        Ok(apt)
+/// Returns apt with a root of its own below `root`, for one suite of Debian from the mirror that this machine uses.
+fn private_apt(root: &Path, suite: &str) -> Result<Apt, Box<dyn Error>> {
+    for folder in [
+        "etc/apt/sources.list.d",
+        "etc/apt/preferences.d",
+        "etc/apt/apt.conf.d",
+        "var/lib/apt/lists/partial",
+        "var/lib/dpkg",
+        "var/cache/apt/archives/partial",
+    ] {
+        fs::create_dir_all(root.join(folder))?;
     }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new("apt-get");
-        let status = self.root.join("var/lib/dpkg/status");
-        command.arg("-o").arg(format!("Dir={}", self.root.display())).arg("-o").arg(format!("Dir::State::status={}", status.display()));
-        for setting in [
-            "APT::Architecture=amd64",
-            "APT::Architectures=amd64",
-            "Acquire::Languages=none",
-            "Acquire::GzipIndexes=false",
-            "APT::Sandbox::User=root",
-        ] {
-            command.args(["-o", setting]);
-        }
-        command.env("LC_ALL", "C");
-        command
+    let status = root.join("var/lib/dpkg/status");
+    fs::write(&status, "")?;
+    let settings = [
+        format!("Dir={}", root.display()),
+        format!("Dir::State::status={}", status.display()),
+        "APT::Architecture=amd64".to_owned(),
+        "APT::Architectures=amd64".to_owned(),
+        "Acquire::Languages=none".to_owned(),
+        "Acquire::GzipIndexes=false".to_owned(),
+        "APT::Sandbox::User=root".to_owned(),
+        // Containers turn apt's binary caches off, which would make apt look slower than it is.
+        "Dir::Cache::pkgcache=pkgcache.bin".to_owned(),
+        "Dir::Cache::srcpkgcache=srcpkgcache.bin".to_owned(),
+    ];
+    let apt = Apt::new(settings.to_vec());
+    if apt.packages().map_or(true, |packages| packages.is_empty()) {
+        let mirror = machine_mirror().ok_or("the machine's apt configuration names no Debian mirror")?;
+        let line = format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n");
+        fs::write(root.join("etc/apt/sources.list"), line)?;
+        exec::run(apt.command("apt-get").arg("update"))?;
     }
-
-    /// Returns the package index that apt downloaded.
-    fn packages(&self) -> Result<PathBuf, Box<dyn Error>> {
-        let lists = fs::read_dir(self.root.join("var/lib/apt/lists"))?;
-        let found = lists.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("_binary-amd64_Packages"));
-        found.ok_or_else(|| "apt downloaded no package index".into())
-    }
-
-    /// Returns the packages, with versions, that apt would install.
-    fn simulate(&self, wanted: &[String]) -> Result<BTreeSet<String>, String> {
-        let output = exec::run(self.command().args(["-s", "--no-install-recommends", "install", "--"]).args(wanted))
-            .map_err(|error| error.to_string())?;
-        let lines = String::from_utf8_lossy(&output).into_owned();
-        let installs = lines.lines().filter_map(|line| line.strip_prefix("Inst "));
-        Ok(installs
-            .filter_map(|line| line.split_once(" (").map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or_default())))
-            .collect())
-    }
+    exec::run(apt.command("apt-cache").arg("gencaches"))?;
+    Ok(apt)
 }
 
 /// Returns the Debian mirror that this machine uses.
 fn machine_mirror() -> Option<String> {
     let folder = fs::read_dir("/etc/apt/sources.list.d").ok()?;
     let files = folder.flatten().map(|entry| entry.path()).chain([PathBuf::from("/etc/apt/sources.list")]);
-    let words = files
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    words.map(|word| word.trim_end_matches('/').to_owned()).find(|word| word.contains("://") && word.ends_with("/debian"))
-}
-
-/// A small generator of random numbers, so that a seed means the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
+    let texts: Vec<_> = files.filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let mut words = texts.iter().flat_map(|text| text.split_whitespace()).map(|word| word.trim_end_matches('/'));
+    words.find(|word| word.contains("://") && word.ends_with("/debian")).map(str::to_owned)
 }
 
 fn peak_memory() -> String {
