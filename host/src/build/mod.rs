@@ -1,1 +1,3 @@
 //! The build: every stage in order.
+
+pub mod agents;
