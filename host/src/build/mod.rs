@@ -1,5 +1,6 @@
 //! The build: every stage in order.
 
+pub mod agents;
 mod options;
 pub mod progress;
 pub mod resolve;
