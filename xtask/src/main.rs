@@ -1,1 +1,46 @@
-fn main() {}
+//! Chores of the project: `cargo xtask CHORE`.
+
+#![expect(clippy::print_stdout, reason = "a chore says what it did")]
+
+mod check_layers;
+mod completions;
+mod man;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the project.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Hold the source against the layer rules
+    CheckLayers,
+    /// Write shell completion scripts
+    Completions {
+        /// Folder to write into
+        #[arg(default_value = "target/completions")]
+        dir: PathBuf,
+    },
+    /// Write man pages
+    Man {
+        /// Folder to write into
+        #[arg(default_value = "target/man")]
+        dir: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    match Cli::parse().chore {
+        Chore::CheckLayers => check_layers::run(root),
+        Chore::Completions { dir } => completions::run(&dir),
+        Chore::Man { dir } => man::run(&dir),
+    }
+}

@@ -1,0 +1,216 @@
+//! QEMU's command line. Pure: the same configuration gives the same words, which the tests hold as snapshots.
+//!
+//! Everything that connects QEMU with this process is an inherited descriptor ([`Wiring`]), so no socket has a name that
+//! could be too long, be found by others or stay behind.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    os::fd::RawFd,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{BootSource, Disk, DiskAccess, Network, VmConfig};
+
+/// The name of the control channel's port in the guest: `/dev/virtio-ports/…` where udev runs, else found by
+/// `/sys/class/virtio-ports/*/name`.
+pub const CONTROL_PORT: &str = "org.oic.agent.0";
+
+/// Descriptors and files that exist for one run of a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wiring {
+    /// Connected socket of the serial console.
+    pub console: RawFd,
+    /// Connected socket of the control channel, if there is an agent.
+    pub control: Option<RawFd>,
+    /// Connected sockets of the share servers, in the order of [`VmConfig::shares`].
+    pub shares: Vec<RawFd>,
+    /// This VM's copy of the firmware's variables.
+    pub firmware_vars: Option<PathBuf>,
+}
+
+/// Kernel parameters of every builder VM: say only what is wrong, end on a panic, and look for nothing that is not there.
+const KERNEL_PARAMETERS: &str = "quiet panic=-1 oops=panic random.trust_cpu=on random.trust_bootloader=on cryptomgr.notests \
+                                 rcupdate.rcu_expedited=1 audit=0 selinux=0 apparmor=0 mitigations=off nokaslr";
+
+/// Returns QEMU's arguments.
+#[must_use]
+pub fn arguments(config: &VmConfig, wiring: &Wiring) -> Vec<OsString> {
+    let mut words = Words::default();
+    machine(&mut words, config);
+    boot(&mut words, config, wiring);
+    console(&mut words, wiring);
+    control(&mut words, wiring);
+    for (index, disk) in config.disks.iter().enumerate() {
+        drive(&mut words, index, disk);
+    }
+    for (index, (share, fd)) in config.shares.iter().zip(&wiring.shares).enumerate() {
+        words.option("-chardev", format!("socket,id=share{index},fd={fd}"));
+        let device = Value::new("vhost-user-fs-pci").with("chardev", format!("share{index}")).with("tag", &share.tag);
+        words.option("-device", device.with("queue-size", "1024").finish());
+    }
+    network(&mut words, config);
+    words.0
+}
+
+/// The machine, its processors, memory and clock.
+fn machine(words: &mut Words, config: &VmConfig) {
+    let row = config.machine();
+    words.flag("-nodefaults");
+    words.flag("-no-user-config");
+    words.flag("-no-reboot");
+    words.option("-display", "none");
+    words.option("-monitor", "none");
+    for folder in &config.qemu.data_dirs {
+        words.option("-L", folder.as_os_str());
+    }
+    words.option("-accel", row.accel);
+    let machine = match config.boot {
+        BootSource::Kernel { .. } => row.machine,
+        BootSource::Firmware { .. } => row.firmware_machine,
+    };
+    let size = format!("{}M", config.memory_mib);
+    if config.shares.is_empty() {
+        words.option("-machine", machine);
+    } else {
+        // A share server reads and writes the guest's memory itself, so both must map the same pages.
+        words.option("-machine", format!("{machine},memory-backend=memory"));
+        words.option("-object", format!("memory-backend-memfd,id=memory,size={size},share=on"));
+    }
+    words.option("-m", size);
+    words.option("-cpu", row.cpu);
+    words.option("-smp", config.cpu_count().to_string());
+    if let Some(clock) = config.clock {
+        words.option("-rtc", format!("base={},clock=vm", utc(clock)));
+    }
+}
+
+/// Kernel or firmware.
+fn boot(words: &mut Words, config: &VmConfig, wiring: &Wiring) {
+    match &config.boot {
+        BootSource::Kernel { kernel, initramfs, parameters } => {
+            words.option("-kernel", kernel.as_os_str());
+            words.option("-initrd", initramfs.as_os_str());
+            let row = config.machine();
+            let parts = [&format!("console={}", row.console), KERNEL_PARAMETERS, row.kernel_parameters, parameters];
+            let line: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            words.option("-append", line.join(" "));
+        }
+        BootSource::Firmware { code: path, .. } => {
+            let code = Value::new("if=pflash").with("format", "raw").with("unit", "0").with("readonly", "on");
+            words.option("-drive", code.with_path("file", path).finish());
+            if let Some(vars) = &wiring.firmware_vars {
+                let vars = Value::new("if=pflash").with("format", "raw").with("unit", "1").with_path("file", vars);
+                words.option("-drive", vars.finish());
+            }
+        }
+    }
+}
+
+/// The serial console, always captured.
+fn console(words: &mut Words, wiring: &Wiring) {
+    words.option("-chardev", format!("socket,id=console,fd={}", wiring.console));
+    words.option("-serial", "chardev:console");
+}
+
+/// The agent's port.
+fn control(words: &mut Words, wiring: &Wiring) {
+    if let Some(fd) = wiring.control {
+        words.option("-device", "virtio-serial-pci");
+        words.option("-chardev", format!("socket,id=control,fd={fd}"));
+        words.option("-device", format!("virtserialport,chardev=control,name={CONTROL_PORT}"));
+    }
+}
+
+/// A disk.
+fn drive(words: &mut Words, index: usize, disk: &Disk) {
+    let mut value = Value::new("if=none").with("id", format!("disk{index}")).with("format", disk.format.name());
+    value = match disk.access {
+        DiskAccess::Write => value.with("cache", "unsafe").with("discard", "unmap").with("detect-zeroes", "unmap"),
+        DiskAccess::Discard => value.with("snapshot", "on").with("cache", "unsafe"),
+        DiskAccess::ReadOnly => value.with("readonly", "on").with("cache", "unsafe"),
+    };
+    words.option("-drive", value.with("aio", "threads").with_path("file", &disk.path).finish());
+    words.option("-device", format!("virtio-blk-pci,drive=disk{index},serial=oic-disk{index}"));
+}
+
+/// The network, if any. No option ROM: nothing boots from it.
+fn network(words: &mut Words, config: &VmConfig) {
+    match config.network {
+        Network::None => words.option("-nic", "none"),
+        Network::User => {
+            words.option("-netdev", "user,id=network");
+            words.option("-device", "virtio-net-pci,netdev=network,romfile=");
+        }
+    }
+}
+
+/// Returns a time as QEMU's `-rtc base=` wants it.
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Returns year, month and day of a day counted from 1970-01-01.
+///
+/// Years begin in March here, so that the leap day is a year's last and month lengths follow one linear formula.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const DAYS_PER_ERA: u64 = 146_097;
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / DAYS_PER_ERA, shifted % DAYS_PER_ERA);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// The command line as it grows.
+#[derive(Debug, Default)]
+struct Words(Vec<OsString>);
+
+impl Words {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn option(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.0.push(name.into());
+        self.0.push(value.as_ref().to_owned());
+    }
+}
+
+/// A comma-separated option value. Commas in paths are doubled, which is QEMU's way of quoting them.
+#[derive(Debug)]
+struct Value(OsString);
+
+impl Value {
+    fn new(first: &str) -> Self {
+        Self(first.into())
+    }
+
+    fn with(mut self, key: &str, value: impl AsRef<str>) -> Self {
+        let mut text = String::new();
+        let _ = write!(text, ",{key}={}", value.as_ref().replace(',', ",,"));
+        self.0.push(text);
+        self
+    }
+
+    fn with_path(mut self, key: &str, path: &Path) -> Self {
+        self.0.push(format!(",{key}="));
+        for part in path.as_os_str().as_bytes().split_inclusive(|byte| *byte == b',') {
+            self.0.push(OsStr::from_bytes(part));
+            if part.ends_with(b",") {
+                self.0.push(",");
+            }
+        }
+        self
+    }
+
+    fn finish(self) -> OsString {
+        self.0
+    }
+}

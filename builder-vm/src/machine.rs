@@ -1,0 +1,150 @@
+//! The one table of what QEMU is told to be, per architecture and accelerator.
+//!
+//! Every row is the outcome of a measurement (`docs/benchmarks.md`); the comments say what lost. Nothing else in this
+//! crate knows a machine, a CPU or a console by name.
+
+use crate::{Accelerator, GuestArch};
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// The guest's architecture.
+    pub arch: GuestArch,
+    /// What runs its instructions.
+    pub accelerator: Accelerator,
+    /// File name of the emulator.
+    pub emulator: &'static str,
+    /// `-accel`.
+    pub accel: &'static str,
+    /// `-machine`, without the memory backend.
+    pub machine: &'static str,
+    /// `-machine` for an image that boots by its own firmware.
+    pub firmware_machine: &'static str,
+    /// `-cpu`.
+    pub cpu: &'static str,
+    /// Virtual processors when the caller does not say.
+    pub cpus: u32,
+    /// The console device in the guest.
+    pub console: &'static str,
+    /// Kernel parameters that this machine wants beyond those of every machine.
+    pub kernel_parameters: &'static str,
+}
+
+// x86_64. q35 with everything taken out that a kernel would look for in vain. Timers stay: without PIT or HPET the TSC
+// calibration of an emulated CPU takes longer than they cost.
+const Q35: &str = "q35,smm=off,i8042=off,sata=off,smbus=off,usb=off,vmport=off,graphics=off,nvdimm=off,hpet=off";
+// Firmware finds and enters an operating system through more of the machine than a kernel needs.
+const Q35_FIRMWARE: &str = "q35,smm=off,vmport=off,graphics=off,usb=off,sata=off";
+const VIRT_ARM: &str = "virt,gic-version=3";
+const VIRT_RISCV: &str = "virt,acpi=off";
+
+/// The table.
+const MACHINES: [Machine; 6] = [
+    Machine {
+        arch: GuestArch::X86_64,
+        accelerator: Accelerator::Tcg,
+        emulator: "qemu-system-x86_64",
+        accel: "tcg,thread=multi,tb-size=512",
+        machine: Q35,
+        firmware_machine: Q35_FIRMWARE,
+        cpu: "max",
+        cpus: 2,
+        console: "ttyS0",
+        kernel_parameters: "no_timer_check tsc=reliable",
+    },
+    Machine {
+        arch: GuestArch::X86_64,
+        accelerator: Accelerator::Kvm,
+        emulator: "qemu-system-x86_64",
+        accel: "kvm",
+        machine: Q35,
+        firmware_machine: Q35_FIRMWARE,
+        cpu: "host",
+        cpus: 4,
+        console: "ttyS0",
+        kernel_parameters: "no_timer_check",
+    },
+    Machine {
+        arch: GuestArch::Aarch64,
+        accelerator: Accelerator::Tcg,
+        emulator: "qemu-system-aarch64",
+        accel: "tcg,thread=multi,tb-size=512",
+        machine: VIRT_ARM,
+        firmware_machine: VIRT_ARM,
+        // Not `max`: emulated pointer authentication costs half a second of boot alone.
+        cpu: "cortex-a76",
+        cpus: 2,
+        console: "ttyAMA0",
+        kernel_parameters: "",
+    },
+    Machine {
+        arch: GuestArch::Aarch64,
+        accelerator: Accelerator::Kvm,
+        emulator: "qemu-system-aarch64",
+        accel: "kvm",
+        machine: "virt,gic-version=max",
+        firmware_machine: "virt,gic-version=max",
+        cpu: "host",
+        cpus: 4,
+        console: "ttyAMA0",
+        kernel_parameters: "",
+    },
+    Machine {
+        arch: GuestArch::Riscv64,
+        accelerator: Accelerator::Tcg,
+        emulator: "qemu-system-riscv64",
+        accel: "tcg,thread=multi,tb-size=512",
+        machine: VIRT_RISCV,
+        // The firmware hands over ACPI tables or a device tree, as the machine has them.
+        firmware_machine: "virt,acpi=off",
+        cpu: "rv64",
+        cpus: 2,
+        console: "ttyS0",
+        kernel_parameters: "",
+    },
+    Machine {
+        arch: GuestArch::Riscv64,
+        accelerator: Accelerator::Kvm,
+        emulator: "qemu-system-riscv64",
+        accel: "kvm",
+        machine: VIRT_RISCV,
+        firmware_machine: "virt,acpi=off",
+        cpu: "host",
+        cpus: 4,
+        console: "ttyS0",
+        kernel_parameters: "",
+    },
+];
+
+impl Machine {
+    /// Returns the row for an architecture and an accelerator.
+    #[must_use]
+    pub fn of(arch: GuestArch, accelerator: Accelerator) -> &'static Self {
+        let place = match (arch, accelerator) {
+            (GuestArch::X86_64, Accelerator::Tcg) => 0,
+            (GuestArch::X86_64, Accelerator::Kvm) => 1,
+            (GuestArch::Aarch64, Accelerator::Tcg) => 2,
+            (GuestArch::Aarch64, Accelerator::Kvm) => 3,
+            (GuestArch::Riscv64, Accelerator::Tcg) => 4,
+            (GuestArch::Riscv64, Accelerator::Kvm) => 5,
+        };
+        &MACHINES[place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_has_its_own_row() {
+        for arch in GuestArch::ALL {
+            for accelerator in [Accelerator::Tcg, Accelerator::Kvm] {
+                let machine = Machine::of(arch, accelerator);
+                assert_eq!((machine.arch, machine.accelerator), (arch, accelerator));
+                assert_eq!(machine.emulator, format!("qemu-system-{arch}"));
+                assert!(machine.cpus >= 1);
+            }
+        }
+    }
+}
