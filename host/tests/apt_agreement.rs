@@ -69,7 +69,7 @@ fn the_choice_is_apts_on_the_machines_own_lists() {
     for wanted in requests {
         let packages = wanted.iter().map(|name| PackageRequest { name: name.clone(), version: None, origin: "test".to_owned() }).collect();
         let ours = solve(&universe, &SolveRequest { packages, base: BaseSet::None, recommends: false });
-        match (apt.simulate(&wanted), ours) {
+        match (apt.simulate(&wanted, false), ours) {
             (Ok(theirs), Ok(ours)) => {
                 let ours: BTreeSet<_> = ours.packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
                 let shown = |of: &BTreeSet<String>, not: &BTreeSet<String>| of.difference(not).cloned().collect::<Vec<_>>().join(", ");

@@ -32,10 +32,11 @@ impl Apt {
         Ok(String::from_utf8(output)?.lines().map(PathBuf::from).collect())
     }
 
-    /// Returns the packages, as name and version, that apt would install without recommended ones.
-    pub(crate) fn simulate(&self, wanted: &[String]) -> Result<BTreeSet<String>, String> {
+    /// Returns the packages, as name and version, that apt would install, with recommended ones if asked.
+    pub(crate) fn simulate(&self, wanted: &[String], recommends: bool) -> Result<BTreeSet<String>, String> {
         let mut command = self.command("apt-get");
-        command.args(["-s", "--no-install-recommends", "install", "--"]).args(wanted);
+        let option = if recommends { "--install-recommends" } else { "--no-install-recommends" };
+        command.args(["-s", option, "install", "--"]).args(wanted);
         let output = exec::run(&mut command).map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output).into_owned();
         let installs = text.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_once(" ("));

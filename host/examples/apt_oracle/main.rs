@@ -29,6 +29,7 @@ struct Options {
     most: usize,
     root: PathBuf,
     only: Vec<String>,
+    recommends: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut names: Vec<_> = universe.package_names().map(str::to_owned).collect();
     names.sort();
     let mut random = Random(options.seed);
-    let mut tally = Tally::default();
+    let mut tally = Tally { recommends: options.recommends, ..Tally::default() };
     let requests = if options.only.is_empty() { options.count } else { 1 };
     for number in 0..requests {
         let wanted = if options.only.is_empty() { random.some_of(&names, options.most) } else { options.only.clone() };
@@ -73,6 +74,7 @@ fn parse_options() -> Result<Options, Box<dyn Error>> {
         most: 8,
         root: std::env::temp_dir().join("oic-apt-oracle"),
         only: Vec::new(),
+        recommends: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -82,9 +84,15 @@ fn parse_options() -> Result<Options, Box<dyn Error>> {
             "--count" => options.count = value()?.parse()?,
             "--seed" => options.seed = value()?.parse()?,
             "--most" => options.most = value()?.parse()?,
+            "--recommends" => options.recommends = true,
             "--root" => options.root = value()?.into(),
             name if !name.starts_with('-') => options.only.push(word),
-            _ => return Err(format!("unknown option {word}; there are --suite, --count, --seed, --most, --root, and package names").into()),
+            _ => {
+                return Err(format!(
+                    "unknown option {word}; there are --suite, --count, --seed, --most, --root, --recommends, and package names"
+                )
+                .into());
+            }
         }
     }
     Ok(options)
@@ -93,6 +101,7 @@ fn parse_options() -> Result<Options, Box<dyn Error>> {
 /// Differences and times so far.
 #[derive(Default)]
 struct Tally {
+    recommends: bool,
     same: usize,
     both_fail: usize,
     different: usize,
@@ -105,12 +114,12 @@ struct Tally {
 impl Tally {
     fn compare(&mut self, number: usize, wanted: &[String], apt: &Apt, universe: &Universe) -> Result<(), Box<dyn Error>> {
         let started = Instant::now();
-        let theirs = apt.simulate(wanted);
+        let theirs = apt.simulate(wanted, self.recommends);
         self.apt_time.push(started.elapsed());
         let packages =
             wanted.iter().map(|name| PackageRequest { name: name.clone(), version: None, origin: "oracle".to_owned() }).collect();
         let started = Instant::now();
-        let ours = solve(universe, &SolveRequest { packages, base: BaseSet::None, recommends: false });
+        let ours = solve(universe, &SolveRequest { packages, base: BaseSet::None, recommends: self.recommends });
         self.our_time.push(started.elapsed());
         let found_by = ours.as_ref().ok().map(|solution| solution.found_by);
         self.searched += usize::from(found_by == Some(FoundBy::Search));

@@ -44,8 +44,9 @@ pub(super) fn choose(universe: &Universe, selection: &Selection, recommends: boo
     let run = || Greedy::new(universe, selection, recommends).run(selection);
     let on_its_own_stack = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("solve".to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, run);
-        thread.ok().and_then(|thread| thread.join().ok())
+        thread.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
+    // Without a thread there is no proposal, and the search does all the work.
     on_its_own_stack.unwrap_or_default()
 }
 

@@ -119,6 +119,28 @@ fn the_search_takes_an_older_version_where_the_candidate_cannot_be() {
 }
 
 #[test]
+fn recommended_packages_survive_the_search() {
+    let scenario = Scenario::new(
+        "a 1; Depends: b1 | b2; Recommends: nice, clash
+         b1 1
+         b2 1
+         nice 1
+         clash 1; Conflicts: w
+         z 1; Depends: x
+         x 1; Depends: w
+         w 1; Conflicts: b1",
+    );
+    assert_eq!(scenario.recommends().answer("a z"), "a=1 b2=1 nice=1 w=1 x=1 z=1");
+}
+
+#[test]
+fn a_chain_deeper_than_apt_would_follow_is_solved() {
+    let lines: String = (0..8000).map(|n| format!("p{n} 1; Depends: p{}\n", n + 1)).collect();
+    let solution = Scenario::new(&format!("{lines}p8000 1")).solve("p0").unwrap();
+    assert_eq!((solution.packages.len(), solution.configure_order.len()), (8001, 8001));
+}
+
+#[test]
 fn priorities_beat_versions_and_negative_ones_forbid() {
     let backports = "tool 2";
     for (priority, expected) in [(500, "tool=2"), (990, "tool=2"), (100, "tool=1"), (-1, "tool=1"), (1001, "tool=2")] {
