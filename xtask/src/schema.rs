@@ -11,7 +11,7 @@ const FILE: &str = "config/schema/template.schema.json";
 ///
 /// # Errors
 /// Fails when the file cannot be read or written, and when a comparison finds a difference.
-pub fn run(root: &Path, check: bool) -> anyhow::Result<()> {
+pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     let (path, schema) = (root.join(FILE), oic_config::schema::json());
     if check {
         let found = fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
