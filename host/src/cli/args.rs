@@ -96,6 +96,10 @@ pub(crate) enum ColorMode {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Build the image that a template describes
+    Build(BuildArgs),
+    /// Choose the exact packages of a template and write them into a lock file
+    Lock(LockArgs),
     /// Check templates, without a network and without a virtual machine
     Validate(ValidateArgs),
     /// Tell what this machine offers, and what to do about what it lacks
@@ -123,6 +127,53 @@ pub(crate) struct TemplateArgs {
     /// Give a value to ${NAME} in the template
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub(crate) var: Vec<(String, String)>,
+}
+
+/// `oic build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Template to build
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) template: PathBuf,
+    /// Folder for the outputs [default: out/NAME-VERSION-ARCH]
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: TemplateArgs,
+    #[command(flatten)]
+    pub(crate) lock: LockFileArgs,
+    /// Fail where the lock file is missing or does not fit the template, instead of renewing it
+    #[arg(long, conflicts_with = "update")]
+    pub(crate) locked: bool,
+    /// Renew the lock file from what the repositories have now
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) update: bool,
+    /// File for the dependency graph [default: deps.dot in the output folder]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) dotfile: Option<PathBuf>,
+}
+
+/// `oic lock`.
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// Template to lock
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) template: PathBuf,
+    #[command(flatten)]
+    pub(crate) overrides: TemplateArgs,
+    #[command(flatten)]
+    pub(crate) lock: LockFileArgs,
+}
+
+/// Where the lock is, and where packages come from.
+#[derive(Debug, Args)]
+pub(crate) struct LockFileArgs {
+    /// Lock file [default: oic.lock beside the template]
+    #[arg(long = "lock", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Use what the cache has, and never the network
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// `oic validate`.

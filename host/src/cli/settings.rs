@@ -17,17 +17,22 @@ use std::{
 
 use clap::ValueEnum as _;
 use etcetera::BaseStrategy as _;
+use oic_builder_vm::Cancel;
 use serde_saphyr::Spanned;
 
 use super::{
-    args::{ColorMode, ConfigInitArgs, DoctorArgs, GlobalArgs, ProgressMode, TemplateArgs, ValidateArgs},
+    args::{BuildArgs, ColorMode, ConfigInitArgs, DoctorArgs, GlobalArgs, LockArgs, ProgressMode, TemplateArgs, ValidateArgs},
     command_error::CommandError,
     config_file::{self, ConfigFile, Document, LogLevel},
     printer::Colors,
     suggest,
-    template::TemplateSettings,
+    template::{self, TemplateSettings},
 };
-use crate::{env, fetch::Url};
+use crate::{
+    build::{HostOptions, LockUse},
+    env,
+    fetch::Url,
+};
 
 /// The most workers that are accepted: beyond, only file descriptors run out.
 const MAX_WORKERS: u32 = 1024;
@@ -171,6 +176,21 @@ impl GlobalSettings {
             progress: sources.progress(args.progress)?,
             config_files: files.iter().map(|file| file.path.clone()).collect(),
         })
+    }
+}
+
+impl GlobalSettings {
+    /// Returns the part of the settings that builds work with.
+    pub(crate) fn host_options(&self, offline: bool, cancel: Cancel) -> HostOptions {
+        HostOptions {
+            workers: self.workers.value,
+            cache_dir: self.cache_dir.value.clone(),
+            work_dir: self.work_dir.value.clone(),
+            temp_dir: self.temp_dir.value.clone(),
+            mirrors: self.mirrors.iter().map(|(name, url)| (name.clone(), url.value.clone())).collect(),
+            offline,
+            cancel,
+        }
     }
 }
 
@@ -334,6 +354,68 @@ impl From<TemplateArgs> for TemplateSettings {
             }
         }
         Self { archs, sets: args.set, vars: args.var, no_file_checks: false }
+    }
+}
+
+/// What `oic build` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BuildSettings {
+    /// The template.
+    pub(crate) template: PathBuf,
+    /// What the command line adds to it.
+    pub(crate) overrides: TemplateSettings,
+    /// The folder for the outputs; none: one by the image's name.
+    pub(crate) output: Option<PathBuf>,
+    /// The lock file.
+    pub(crate) lock_file: PathBuf,
+    /// What is done with it.
+    pub(crate) lock_use: LockUse,
+    /// Whether the network is not to be used.
+    pub(crate) offline: bool,
+    /// Where the dependency graph goes instead of into the output folder.
+    pub(crate) dotfile: Option<PathBuf>,
+}
+
+impl From<BuildArgs> for BuildSettings {
+    fn from(args: BuildArgs) -> Self {
+        let lock_use = match (args.locked, args.update) {
+            (true, _) => LockUse::Require,
+            (false, true) => LockUse::Renew,
+            (false, false) => LockUse::Prefer,
+        };
+        Self {
+            lock_file: args.lock.file.unwrap_or_else(|| template::lock_file(&args.template)),
+            template: args.template,
+            overrides: args.overrides.into(),
+            output: args.output,
+            lock_use,
+            offline: args.lock.offline,
+            dotfile: args.dotfile,
+        }
+    }
+}
+
+/// What `oic lock` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LockSettings {
+    /// The template.
+    pub(crate) template: PathBuf,
+    /// What the command line adds to it.
+    pub(crate) overrides: TemplateSettings,
+    /// The lock file.
+    pub(crate) lock_file: PathBuf,
+    /// Whether the network is not to be used.
+    pub(crate) offline: bool,
+}
+
+impl From<LockArgs> for LockSettings {
+    fn from(args: LockArgs) -> Self {
+        Self {
+            lock_file: args.lock.file.unwrap_or_else(|| template::lock_file(&args.template)),
+            template: args.template,
+            overrides: args.overrides.into(),
+            offline: args.lock.offline,
+        }
     }
 }
 
