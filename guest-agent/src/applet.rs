@@ -5,6 +5,7 @@
 //! | `oic-enter` | changes the root to `/target` and becomes the program in its arguments |
 //! | `policy-rc.d` | forbids every action on services (status 101) |
 //! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress a stream; else becomes the real program |
+//! | `update-ca-certificates` | nothing when it would change nothing; else becomes the real program |
 //! | `oic-guest-agent` | says that it does nothing outside the builder VM |
 //! | anything else | does nothing, well |
 
@@ -26,6 +27,9 @@ pub const REAL_PROGRAMS: &str = "/run/oic/real";
 /// The programs that compress a stream.
 pub const COMPRESSORS: [&str; 8] = ["zstd", "gzip", "pigz", "xz", "lzma", "lz4", "bzip2", "lzop"];
 
+/// Collects the certificates of authorities.
+pub const CA_CERTIFICATES: &str = "update-ca-certificates";
+
 /// What `invoke-rc.d` takes for "forbidden by policy".
 const ACTION_FORBIDDEN: u8 = 101;
 
@@ -41,8 +45,48 @@ pub fn run(name: &OsStr, arguments: &[OsString]) -> ExitCode {
             ExitCode::from(2)
         }
         compressor if COMPRESSORS.contains(&compressor) => compress(compressor, arguments),
+        CA_CERTIFICATES => {
+            if arguments.is_empty() && certificates_are_current(Path::new("/")) {
+                return ExitCode::SUCCESS;
+            }
+            become_real(CA_CERTIFICATES, arguments)
+        }
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Returns whether `update-ca-certificates` without arguments would write what is there already.
+///
+/// The package runs it twice on a first installation, in its script and in its trigger, and emulated that costs ten seconds
+/// each. The second run is needless when nothing that it reads was changed after the bundle was written, there are no local
+/// certificates and no hooks to call.
+fn certificates_are_current(root: &Path) -> bool {
+    let modified = |path: &str| fs::metadata(root.join(path)).and_then(|facts| facts.modified()).ok();
+    let is_bare = |path: &str| match fs::read_dir(root.join(path)) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let (Some(bundle), Some(list)) = (modified("etc/ssl/certs/ca-certificates.crt"), modified("etc/ca-certificates.conf")) else {
+        return false;
+    };
+    list < bundle
+        && is_bare("usr/local/share/ca-certificates")
+        && is_bare("etc/ca-certificates/update.d")
+        && no_folder_is_newer(&root.join("usr/share/ca-certificates"), bundle)
+}
+
+/// Returns whether no folder at or below this one was changed at or after a time.
+fn no_folder_is_newer(folder: &Path, than: std::time::SystemTime) -> bool {
+    let older = fs::metadata(folder).and_then(|facts| facts.modified()).is_ok_and(|time| time < than);
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    older
+        && entries.into_iter().all(|entry| {
+            entry.is_ok_and(|entry| match entry.file_type() {
+                Ok(kind) if kind.is_dir() => no_folder_is_newer(&entry.path(), than),
+                Ok(_) => true,
+                Err(_) => false,
+            })
+        })
 }
 
 /// Changes the root and becomes the program.
@@ -78,10 +122,7 @@ fn become_program(words: &[OsString]) -> io::Error {
 /// Copies standard input to standard output, or becomes the real program for anything but compressing a stream.
 fn compress(name: &str, arguments: &[OsString]) -> ExitCode {
     if !compresses_a_stream(name, arguments) {
-        let real = Path::new(REAL_PROGRAMS).join(name);
-        let error = Command::new(&real).arg0(name).args(arguments).exec();
-        complain(format_args!("{}: {error}", real.display()));
-        return ExitCode::from(127);
+        return become_real(name, arguments);
     }
     match io::copy(&mut io::stdin().lock(), &mut io::stdout().lock()).and_then(|_| io::stdout().flush()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,6 +131,14 @@ fn compress(name: &str, arguments: &[OsString]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes the real program behind a stand-in; returns only when it cannot.
+fn become_real(name: &str, arguments: &[OsString]) -> ExitCode {
+    let real = Path::new(REAL_PROGRAMS).join(name);
+    let error = Command::new(&real).arg0(name).args(arguments).exec();
+    complain(format_args!("{}: {error}", real.display()));
+    ExitCode::from(127)
 }
 
 /// Returns whether the arguments ask for nothing but compressing standard input to standard output.
@@ -162,6 +211,36 @@ mod tests {
         ] {
             assert!(!stream(name, words), "{name} {words}");
         }
+    }
+
+    #[test]
+    fn certificates_are_collected_again_only_when_something_changed() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, seconds: u64| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = fs::File::create(path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+        };
+        assert!(!certificates_are_current(root.path()), "no bundle");
+        write("usr/share/ca-certificates/mozilla/a.crt", 1);
+        write("etc/ca-certificates.conf", 10);
+        fs::create_dir_all(root.path().join("etc/ca-certificates/update.d")).unwrap();
+        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 33);
+        write("etc/ssl/certs/ca-certificates.crt", 1 << 33);
+        assert!(certificates_are_current(root.path()));
+        let mozilla = fs::File::open(root.path().join("usr/share/ca-certificates/mozilla")).unwrap();
+        mozilla.set_modified(later).unwrap();
+        assert!(!certificates_are_current(root.path()), "a certificate was added");
+        mozilla.set_modified(std::time::UNIX_EPOCH).unwrap();
+        write("etc/ca-certificates.conf", 1 << 33);
+        assert!(!certificates_are_current(root.path()), "the list changed");
+        write("etc/ca-certificates.conf", 10);
+        write("etc/ca-certificates/update.d/hook", 1);
+        assert!(!certificates_are_current(root.path()), "a hook waits");
+        fs::remove_file(root.path().join("etc/ca-certificates/update.d/hook")).unwrap();
+        write("usr/local/share/ca-certificates/own.crt", 1);
+        assert!(!certificates_are_current(root.path()), "a local certificate");
     }
 
     #[test]

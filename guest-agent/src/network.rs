@@ -64,15 +64,18 @@ fn index_of(name: &str) -> io::Result<u32> {
     fs::read_to_string(path)?.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-const NLM_F_REQUEST_ACK_CREATE: u16 = 0x1 | 0x4 | 0x400 | 0x200;
+/// A request that wants a verdict.
+const CHANGE: u16 = 0x1 | 0x4;
+/// The same for something that must not exist yet.
+const CREATE: u16 = CHANGE | 0x400 | 0x200;
 
 /// Puts the netlink header before a request.
-fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 16).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(body.len() + 16);
     bytes.extend_from_slice(&length.to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(&NLM_F_REQUEST_ACK_CREATE.to_ne_bytes());
+    bytes.extend_from_slice(&flags.to_ne_bytes());
     // Sequence number and port, which a single request on its own socket does not need.
     bytes.extend_from_slice(&[0; 8]);
     bytes.extend_from_slice(body);
@@ -84,25 +87,25 @@ fn attribute(kind: u16, value: [u8; 4]) -> Vec<u8> {
     [&8_u16.to_ne_bytes()[..], &kind.to_ne_bytes(), &value].concat()
 }
 
-/// `RTM_NEWLINK` with `IFF_UP`. The create flag is harmless on an interface that exists.
+/// `RTM_NEWLINK` with `IFF_UP`.
 fn link_up(index: u32) -> Vec<u8> {
     const RTM_NEWLINK: u16 = 16;
     const UP: [u8; 4] = 1_u32.to_ne_bytes();
-    message(RTM_NEWLINK, &[&[0_u8; 4][..], &index.to_ne_bytes(), &UP, &UP].concat())
+    message(RTM_NEWLINK, CHANGE, &[&[0_u8; 4][..], &index.to_ne_bytes(), &UP, &UP].concat())
 }
 
 /// `RTM_NEWADDR`: the guest's address, /24, on the interface.
 fn address(index: u32) -> Vec<u8> {
     const RTM_NEWADDR: u16 = 20;
     let head = [2, 24, 0, 0];
-    message(RTM_NEWADDR, &[&head[..], &index.to_ne_bytes(), &attribute(2, GUEST), &attribute(1, GUEST)].concat())
+    message(RTM_NEWADDR, CREATE, &[&head[..], &index.to_ne_bytes(), &attribute(2, GUEST), &attribute(1, GUEST)].concat())
 }
 
 /// `RTM_NEWROUTE`: everything else by the gateway. Main table, set at boot, universe, unicast.
 fn default_route(index: u32) -> Vec<u8> {
     const RTM_NEWROUTE: u16 = 24;
     let head = [2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
-    message(RTM_NEWROUTE, &[&head[..], &attribute(5, GATEWAY), &attribute(4, index.to_ne_bytes())].concat())
+    message(RTM_NEWROUTE, CREATE, &[&head[..], &attribute(5, GATEWAY), &attribute(4, index.to_ne_bytes())].concat())
 }
 
 /// Sends a request to the kernel and reads its verdict.
@@ -138,14 +141,12 @@ mod tests {
         }
     }
 
-    /// The kernel parses a request before it looks at privileges only for some kinds; a link that does not exist is told
-    /// from a request that makes no sense.
+    /// `lo` is up wherever tests run: root may ask for that again, everybody else is refused and not misunderstood.
     #[test]
     fn the_kernel_understands_a_request() {
-        let refused = request(&link_up(0x7fff_fff0)).unwrap_err();
-        let expected = [rustix::io::Errno::PERM, rustix::io::Errno::NODEV, rustix::io::Errno::OPNOTSUPP, rustix::io::Errno::INVAL]
-            .map(|errno| errno.raw_os_error());
-        assert!(expected.contains(&refused.raw_os_error().unwrap()), "{refused}");
+        let asked = index_of("lo").and_then(|index| request(&link_up(index)));
+        let refused = asked.err().and_then(|error| error.raw_os_error());
+        assert!([None, Some(rustix::io::Errno::PERM.raw_os_error())].contains(&refused), "{refused:?}");
     }
 
     #[test]

@@ -46,21 +46,20 @@ impl<'r> StandIns<'r> {
         Ok(stand_ins)
     }
 
-    /// Covers each program and leaves the real one where the applet finds it.
+    /// Covers more programs, leaving the real ones where the applet finds them.
     ///
     /// # Errors
     /// Fails when a mount is refused.
-    pub fn cover_keeping_real(rootfs: &'r Rootfs, programs: &[&str]) -> Result<Self, AgentError> {
-        let mut stand_ins = Self { rootfs, covered: Vec::new(), made: Vec::new(), real: Vec::new() };
+    pub fn also_keeping_real(mut self, programs: &[&str]) -> Result<Self, AgentError> {
         for program in programs {
-            for (index, path) in locate(rootfs, program).iter().enumerate() {
+            for (index, path) in locate(self.rootfs, program).iter().enumerate() {
                 if index == 0 {
-                    stand_ins.keep_real(program, path)?;
+                    self.keep_real(program, path)?;
                 }
-                stand_ins.put_over(path)?;
+                self.put_over(path)?;
             }
         }
-        Ok(stand_ins)
+        Ok(self)
     }
 
     /// Covers a program that may not exist: for as long as it is covered it does.

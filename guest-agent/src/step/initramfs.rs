@@ -37,7 +37,7 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
     if let Some(generator) = find_generator(rootfs) {
         include_modules(generator, &plan.modules, rootfs)?;
         let _stand_ins = match (plan.compression, generator) {
-            (InitramfsCompression::Host, Generator::InitramfsTools) => Some(StandIns::cover_keeping_real(rootfs, &COMPRESSORS)?),
+            (InitramfsCompression::Host, Generator::InitramfsTools) => Some(StandIns::cover(rootfs, &[])?.also_keeping_real(&COMPRESSORS)?),
             _ => None,
         };
         for (index, release) in kernels.iter().enumerate() {

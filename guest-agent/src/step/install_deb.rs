@@ -19,6 +19,7 @@ use super::{
     status::{self, ADMIN, INSTALLED},
 };
 use crate::{
+    applet::CA_CERTIFICATES,
     exec::Program,
     failure,
     rootfs::{Handle, Rootfs},
@@ -65,7 +66,7 @@ fn unconfigured<'p>(packages: &'p [String], status: &str) -> Vec<&'p str> {
 
 /// Covers the programs that must do nothing.
 fn stand_in(rootfs: &Rootfs) -> Result<StandIns<'_>, AgentError> {
-    StandIns::cover(rootfs, &WITHOUT_EFFECT)?.also(POLICY)
+    StandIns::cover(rootfs, &WITHOUT_EFFECT)?.also(POLICY)?.also_keeping_real(&[CA_CERTIFICATES])
 }
 
 /// Has dpkg configure packages.

@@ -128,7 +128,7 @@ impl<'a> Host<'a> {
     pub(super) fn tools(&self, spec: &ImageSpec, locked: &Locked, packages: &[StoredPackages]) -> Result<Toolchain, BuildError> {
         stage(self.observer, Stage::Tools, || {
             let target = spec.target.arch;
-            let agent = agents::agent(target)?;
+            let agent = agents::agent(target.name())?;
             let mut all_cached = true;
             let mut unpack = |wanted: ToolSet| {
                 let found = locked.tools.iter().zip(packages).find(|((set, _, _), _)| *set == wanted);
