@@ -31,6 +31,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
         let text = fs::read_to_string(root.join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
         sources.insert(path.to_string_lossy().into_owned(), Source::parse(&text));
     }
+    remove_tests(&mut sources);
     let violations = rules::check(&sources);
     if !violations.is_empty() {
         bail!("{} rule violations:\n{}", violations.len(), violations.join("\n"));
@@ -39,17 +40,29 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Collects the Rust files below `folder`, relative to `root`; files with tests alone are left out.
+/// Removes the files of modules that are for tests alone.
+fn remove_tests(sources: &mut BTreeMap<String, Source>) {
+    let mut tests = Vec::new();
+    for (file, source) in sources.iter() {
+        let path = Path::new(file);
+        let folder = match path.file_name().and_then(|name| name.to_str()) {
+            Some("mod.rs" | "lib.rs" | "main.rs") => path.parent().unwrap_or(path).to_owned(),
+            _ => path.with_extension(""),
+        };
+        tests.extend(source.test_modules.iter().map(|name| folder.join(name)));
+    }
+    let is_test = |file: &str| tests.iter().any(|test| Path::new(file).starts_with(test) || Path::new(file).with_extension("") == *test);
+    sources.retain(|file, _| !is_test(file));
+}
+
+/// Collects the Rust files below `folder`, relative to `root`.
 fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if path.is_dir() {
-            if name != "tests" {
-                collect(root, &path, files)?;
-            }
-        } else if name.ends_with(".rs") && !["tests.rs", "testing.rs"].contains(&name.as_str()) {
+            collect(root, &path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path.strip_prefix(root)?.to_owned());
         }
     }
@@ -59,6 +72,21 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn test_modules_in_files_of_their_own_do_not_count() {
+        let source = |text: &str| Source::parse(text);
+        let mut sources = BTreeMap::from([
+            ("host/src/a/mod.rs".to_owned(), source("#[cfg(test)] mod tests; mod real;")),
+            ("host/src/a/tests.rs".to_owned(), source("")),
+            ("host/src/a/tests/deep.rs".to_owned(), source("")),
+            ("host/src/a/real.rs".to_owned(), source("#[cfg(test)] pub(crate) mod oracle;")),
+            ("host/src/a/real/oracle.rs".to_owned(), source("")),
+            ("host/src/a/testsuite.rs".to_owned(), source("")),
+        ]);
+        remove_tests(&mut sources);
+        assert_eq!(sources.keys().collect::<Vec<_>>(), ["host/src/a/mod.rs", "host/src/a/real.rs", "host/src/a/testsuite.rs"]);
+    }
 
     #[test]
     fn the_workspace_keeps_the_rules() {

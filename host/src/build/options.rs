@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf};
 
 use oic_builder_vm::Cancel;
 
-use crate::report::manifest::OutputRecord;
+use crate::{fetch::Url, report::manifest::OutputRecord};
 
 /// What holds for everything that one run of the program does.
 #[derive(Debug, Clone)]
@@ -17,9 +17,8 @@ pub struct HostOptions {
     pub work_dir: PathBuf,
     /// Small short-lived files and sockets.
     pub temp_dir: PathBuf,
-    /// Mirrors by [`mirror_key`](oic_config::spec::ProviderFacts::mirror_key), as
-    /// [`MirrorTable::load`](crate::repository::MirrorTable::load) takes them: valid URLs.
-    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Mirrors by [`mirror_key`](oic_config::spec::ProviderFacts::mirror_key).
+    pub mirrors: BTreeMap<String, Url>,
     /// Whether the network is not to be used.
     pub offline: bool,
     /// The user's wish to stop. Whatever can take long looks at it.

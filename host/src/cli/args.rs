@@ -26,7 +26,7 @@ const STYLES: Styles = Styles::styled()
     max_term_width = 100,
     disable_help_subcommand = true,
     arg_required_else_help = true,
-    after_help = "Exit status: 0 done, 1 internal error, 2 usage, 3 template, 4 resolve, 5 fetch or verify, 6 this machine,\n\
+    after_help = "Exit status: 0 done, 1 internal error, 2 usage, 3 template, 4 resolve, 5 fetch or verify, 6 this machine, \
                   7 compose or boot, 8 output, 10 differences, 130 interrupted."
 )]
 pub(crate) struct Cli {

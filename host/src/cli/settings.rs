@@ -95,9 +95,8 @@ pub(crate) struct GlobalSettings {
     pub(crate) log_level: Sourced<LogLevel>,
     /// Where the log is also written to.
     pub(crate) log_file: Option<Sourced<PathBuf>>,
-    /// Mirrors by the name of the distribution: valid URLs, the best first. They may hold passwords: show them as
-    /// [`Url`] does.
-    pub(crate) mirrors: BTreeMap<String, Sourced<Vec<String>>>,
+    /// Mirrors by the name of the distribution.
+    pub(crate) mirrors: BTreeMap<String, Sourced<Url>>,
     /// How progress is shown.
     pub(crate) progress: Sourced<ProgressMode>,
     /// The configuration files that were read, nearest first.
@@ -277,7 +276,7 @@ impl Sources<'_> {
     }
 
     /// Resolves the mirrors: the files' farthest first, so that nearer ones replace them, then the environment's.
-    fn mirrors(&self) -> Result<BTreeMap<String, Sourced<Vec<String>>>, CommandError> {
+    fn mirrors(&self) -> Result<BTreeMap<String, Sourced<Url>>, CommandError> {
         let mut mirrors = BTreeMap::new();
         for file in self.files.iter().rev() {
             for (name, url) in file.document.mirrors.iter().flatten() {
@@ -296,24 +295,12 @@ impl Sources<'_> {
     }
 }
 
-/// Checks the URLs of a mirror, separated by white space. What is wrong with one is shown without user name and password.
-fn mirror(name: &str, urls: &str, origin: Origin) -> Result<Sourced<Vec<String>>, CommandError> {
-    let urls: Vec<_> = urls.split_whitespace().map(str::to_owned).collect();
-    let problem = if urls.is_empty() {
-        Some("it is empty".to_owned())
-    } else {
-        urls.iter().find_map(|url| Url::parse(url).err().map(|error| error.to_string()))
-    };
-    match problem {
-        None => Ok(Sourced::new(urls, origin)),
-        Some(problem) => Err(CommandError::usage(format!("the mirror of {name} ({origin}) is of no use: {problem}"))),
+/// Checks a mirror's URL. What is wrong with it is shown without user name and password, as every URL.
+fn mirror(name: &str, url: &str, origin: Origin) -> Result<Sourced<Url>, CommandError> {
+    match Url::parse(url) {
+        Ok(url) => Ok(Sourced::new(url, origin)),
+        Err(error) => Err(CommandError::usage(format!("the mirror of {name} ({origin}) is of no use: {error}"))),
     }
-}
-
-/// Returns URLs as they may be shown.
-pub(crate) fn shown_urls(urls: &[String]) -> String {
-    let shown: Vec<_> = urls.iter().filter_map(|url| Url::parse(url).ok()).map(|url| url.to_string()).collect();
-    shown.join(" ")
 }
 
 /// Returns where a value of a file stands.

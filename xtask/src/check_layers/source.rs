@@ -9,6 +9,8 @@ pub(super) struct Source {
     pub(super) lines: usize,
     /// Every path that the file names outside tests, with its line: `std::io::stdout`, `println!`, `unsafe`, `#[allow]`.
     pub(super) paths: Vec<(String, usize)>,
+    /// Modules in files of their own that are for tests alone.
+    pub(super) test_modules: Vec<String>,
 }
 
 /// A piece of code.
@@ -38,7 +40,7 @@ type Spanned = (Token, usize);
 impl Source {
     /// Reads a file's text.
     pub(super) fn parse(text: &str) -> Self {
-        let tokens = without_tests(&tokens(text));
+        let (tokens, test_modules) = without_tests(&tokens(text));
         let mut imports = BTreeMap::new();
         let mut paths = Vec::new();
         let mut rest = Vec::new();
@@ -57,7 +59,7 @@ impl Source {
             }
         }
         paths.extend(inline_paths(&rest).into_iter().map(|(path, line)| (resolved(&path, &imports), line)));
-        Self { lines: text.lines().count(), paths }
+        Self { lines: text.lines().count(), paths, test_modules }
     }
 }
 
@@ -154,30 +156,30 @@ fn inline_paths(tokens: &[Spanned]) -> Vec<(String, usize)> {
     found
 }
 
-/// Leaves out every item behind `#[cfg(test)]`.
-fn without_tests(tokens: &[Spanned]) -> Vec<Spanned> {
-    let mark: Vec<Token> = [
-        Token::Mark('#'),
-        Token::Mark('['),
-        Token::Word("cfg".into()),
-        Token::Mark('('),
-        Token::Word("test".into()),
-        Token::Mark(')'),
-        Token::Mark(']'),
-    ]
-    .into();
-    let mut kept = Vec::new();
+/// Leaves out every item behind `#[cfg(test)]`, and returns the names of those that are modules in files of their own.
+fn without_tests(tokens: &[Spanned]) -> (Vec<Spanned>, Vec<String>) {
+    let word = |text: &str| Token::Word(text.to_owned());
+    let mark = [Token::Mark('#'), Token::Mark('['), word("cfg"), Token::Mark('('), word("test"), Token::Mark(')'), Token::Mark(']')];
+    let (mut kept, mut modules) = (Vec::new(), Vec::new());
     let mut index = 0;
     while index < tokens.len() {
-        if tokens[index..].iter().map(|(token, _)| token).take(mark.len()).eq(mark.iter()) {
-            let end = (index + mark.len()..tokens.len()).find(|at| tokens[*at].0.is(';') || tokens[*at].0.is('{')).unwrap_or(tokens.len());
-            index = if end < tokens.len() && tokens[end].0.is('{') { closing(tokens, end) } else { end } + 1;
-        } else {
+        if !tokens[index..].iter().map(|(token, _)| token).take(mark.len()).eq(mark.iter()) {
             kept.push(tokens[index].clone());
             index += 1;
+            continue;
+        }
+        let start = index + mark.len();
+        let end = (start..tokens.len()).find(|at| tokens[*at].0.is(';') || tokens[*at].0.is('{')).unwrap_or(tokens.len());
+        if end < tokens.len() && tokens[end].0.is('{') {
+            index = closing(tokens, end) + 1;
+        } else {
+            if end >= start + 2 && tokens[end - 2].0.word() == Some("mod") {
+                modules.extend(tokens[end - 1].0.word().map(str::to_owned));
+            }
+            index = end + 1;
         }
     }
-    kept
+    (kept, modules)
 }
 
 /// Splits text into tokens; comments, strings, characters and numbers are left out.
@@ -322,6 +324,7 @@ mod tests {
         for path in ["println!", "std::fs", "reqwest::get", "reqwest", "std::net", "more", "a!"] {
             assert!(!found.iter().any(|candidate| candidate == path), "{path} in {found:?}");
         }
+        assert_eq!(Source::parse(text).test_modules, ["more"]);
         assert!(found.contains(&"other!".to_owned()) && found.contains(&"after".to_owned()), "{found:?}");
     }
 

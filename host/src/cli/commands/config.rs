@@ -7,11 +7,10 @@ use std::{
 };
 
 use crate::cli::{
-    args::ProgressMode,
     command_error::{CommandError, Hint},
     exit_code::ExitCode,
     printer::{Printer, Style},
-    settings::{ConfigInitSettings, GlobalSettings, Origin, shown_urls},
+    settings::{ConfigInitSettings, GlobalSettings, Origin},
 };
 
 /// The file that `oic config init` writes: every key with its default, all commented out.
@@ -107,7 +106,7 @@ fn rows(settings: &GlobalSettings) -> Vec<(String, Option<&Origin>)> {
         rows.push(("mirrors:".into(), None));
     }
     for (name, url) in &settings.mirrors {
-        rows.push((format!("  {}: {}", scalar(name), scalar(&shown_urls(&url.value))), Some(&url.origin)));
+        rows.push((format!("  {}: {}", scalar(name), scalar(&url.value.to_string())), Some(&url.origin)));
     }
     rows
 }
@@ -125,7 +124,10 @@ mod tests {
     use std::{collections::BTreeMap, ffi::OsString};
 
     use super::*;
-    use crate::cli::{args::GlobalArgs, config_file};
+    use crate::cli::{
+        args::{GlobalArgs, ProgressMode},
+        config_file,
+    };
 
     #[test]
     fn the_commented_file_is_valid_as_it_is_and_without_its_comment_signs() {

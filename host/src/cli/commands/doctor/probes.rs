@@ -162,16 +162,16 @@ fn folder(name: &'static str, path: &Path, fix: &str) -> Check {
 /// Asks the archive of the builder's tools, and every mirror that the user has configured.
 fn mirrors(global: &GlobalSettings) -> Vec<Check> {
     let (own_key, canonical, file) = BUILDER_ARCHIVE;
-    let configured = global.mirrors.iter().map(|(name, urls)| (name.clone(), urls.value.clone())).collect();
-    let places = Url::parse(canonical).and_then(|url| MirrorTable::load(&configured, Path::new("/"))?.urls(own_key, &url));
+    let configured = global.mirrors.iter().map(|(name, url)| (name.clone(), url.value.clone())).collect();
     let settings = FetchSettings { stall: PATIENCE, rounds: 1, ..FetchSettings::default() };
-    let (places, fetcher) = match places.and_then(|places| Ok((places, Fetcher::new(settings)?))) {
+    let (canonical, fetcher) = match Url::parse(canonical).and_then(|url| Ok((url, Fetcher::new(settings)?))) {
         Ok(ready) => ready,
-        Err(error) => return vec![Check::missing("mirror", error.to_string(), "correct `mirrors` in oic.yml, or OIC_MIRROR_…")],
+        Err(error) => return vec![Check::lack("mirror", error.to_string(), "downloads do not work; builds from the cache may")],
     };
+    let places = MirrorTable::load(&configured, Path::new("/")).urls(own_key, &canonical);
     let mut checks = vec![mirror(&fetcher, places.iter().map(|place| place.below(file)).collect(), true)];
-    for urls in global.mirrors.iter().filter(|(name, _)| *name != own_key).map(|(_, urls)| &urls.value) {
-        checks.push(mirror(&fetcher, urls.iter().filter_map(|url| Url::parse(url).ok()).collect(), false));
+    for (_, url) in global.mirrors.iter().filter(|(name, _)| *name != own_key) {
+        checks.push(mirror(&fetcher, vec![url.value.clone()], false));
     }
     checks
 }
