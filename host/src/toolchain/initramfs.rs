@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    Tools, key,
+    Tools,
     kernel::{KernelError, KernelPackage},
+    key,
 };
 use crate::{
     build::resolve::StoredPackages,
