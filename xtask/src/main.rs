@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a chore says what it did")]
 
 mod agents;
+mod bench;
 mod check_layers;
 mod completions;
 mod man;
@@ -24,6 +25,8 @@ struct Cli {
 enum Chore {
     /// Build the guest agent for the architectures of images
     Agents(agents::Arguments),
+    /// Measure oic and its peers, and write the tables of docs/benchmarks.md
+    Bench(bench::Options),
     /// Hold the source against the layer rules
     CheckLayers,
     /// Write shell completion scripts
@@ -38,21 +41,18 @@ enum Chore {
         #[arg(default_value = "target/man")]
         dir: PathBuf,
     },
-    /// Write the JSON Schema of templates
-    Schema {
-        /// Only compare with the checked-in file
-        #[arg(long)]
-        check: bool,
-    },
+    /// Write the JSON Schema of templates from the types
+    Schema,
 }
 
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     match Cli::parse().chore {
         Chore::Agents(arguments) => agents::run(root, &arguments),
+        Chore::Bench(options) => bench::run(root, &options),
         Chore::CheckLayers => check_layers::run(root),
         Chore::Completions { dir } => completions::run(&dir),
         Chore::Man { dir } => man::run(&dir),
-        Chore::Schema { check } => schema::run(root, check),
+        Chore::Schema => schema::run(root),
     }
 }

@@ -18,10 +18,13 @@ use super::{
 use crate::{
     artifact::{self, ArtifactError},
     digest::Sha256Digest,
-    lock::{PackageLock, file as lock_file},
+    lock::{self, PackageLock},
     report::{
         checksums, dot,
-        manifest::{BuildManifest, BuilderRecord, FileRecord, ImageRecord, InputsRecord, MANIFEST_VERSION, OutputRecord, RepositoryRecord, ToolRecord},
+        manifest::{
+            BuildManifest, BuilderRecord, FileRecord, ImageRecord, InputsRecord, MANIFEST_VERSION, OutputRecord, RepositoryRecord,
+            ToolRecord,
+        },
         packages,
         spdx::{self, ImageIdentity},
     },
@@ -69,7 +72,12 @@ pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir) -> Result<Ve
 }
 
 /// Writes the reports, hashes everything and puts it into the output folder.
-pub(super) fn publish(described: &Described<'_>, artifacts: &[String], work: &WorkDir, options: &BuildOptions) -> Result<Vec<OutputRecord>, OutputError> {
+pub(super) fn publish(
+    described: &Described<'_>,
+    artifacts: &[String],
+    work: &WorkDir,
+    options: &BuildOptions,
+) -> Result<Vec<OutputRecord>, OutputError> {
     let contents = described.contents;
     let identity = ImageIdentity {
         name: described.spec.name.clone(),
@@ -163,13 +171,17 @@ fn manifest(described: &Described<'_>, outputs: Vec<OutputRecord>) -> BuildManif
         },
         inputs: InputsRecord {
             spec: spec_digest(spec),
-            lock: Sha256Digest::of(lock_file::render(&lock).as_bytes()),
+            lock: Sha256Digest::of(lock::render(&lock).as_bytes()),
             source_date_epoch: described.epoch,
             packages: image.packages.len(),
             repositories: image
                 .repositories
                 .iter()
-                .map(|repository| RepositoryRecord { url: repository.url.clone(), suite: repository.suite.clone(), metadata: repository.metadata })
+                .map(|repository| RepositoryRecord {
+                    url: repository.url.clone(),
+                    suite: repository.suite.clone(),
+                    metadata: repository.metadata,
+                })
                 .collect(),
             files: described.files.clone(),
         },

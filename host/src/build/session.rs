@@ -7,8 +7,8 @@ use std::{
 };
 
 use oic_builder_vm::{
-    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, LaunchError, Network, Prepared, Qemu,
-    SessionError, Share, VmConfig,
+    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, LaunchError, Network, Prepared,
+    Qemu, SessionError, Share, VmConfig,
 };
 use oic_config::units::ByteSize;
 use oic_protocol::{AgentError, AgentEvent, ComposePlan, ComposeReport, LogLevel, Outcome, Step};
@@ -45,7 +45,7 @@ pub struct Guest<'a> {
     /// Folder for the short-lived runtime folder.
     pub runtime_base: &'a Path,
     /// Where the console is written to.
-    pub console: &'a Path,
+    pub console: PathBuf,
 }
 
 /// Why the guest has not finished the root filesystem.
@@ -100,7 +100,7 @@ pub struct Composed {
 /// # Errors
 /// Fails when the VM does not start, the session breaks or a step fails.
 pub fn compose(guest: Guest<'_>, plan: ComposePlan, observer: &dyn Observer, cancel: &Cancel) -> Result<Composed, ComposeError> {
-    let output = ConsoleOutput::to_file(guest.console).map_err(|source| ComposeError::Console { path: guest.console.to_owned(), source })?;
+    let output = ConsoleOutput::to_file(&guest.console).map_err(|source| ComposeError::Console { path: guest.console.clone(), source })?;
     let deadlines = Deadlines::of(guest.accelerator);
     let prepared = Prepared::new(vm_config(&guest, &plan), guest.runtime_base)?;
     observer.event(&Event::StageStarted { stage: Stage::Vm });

@@ -92,11 +92,14 @@ pub enum Bucket {
     Vm,
     /// Composed layers by key.
     Layers,
+    /// Large files of templates by digest.
+    Files,
 }
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::Packages, Self::Metadata, Self::Indexes, Self::Unpacked, Self::Tools, Self::Vm, Self::Layers];
+    pub const ALL: [Self; 8] =
+        [Self::Packages, Self::Metadata, Self::Indexes, Self::Unpacked, Self::Tools, Self::Vm, Self::Layers, Self::Files];
 
     /// Returns the name of its folder.
     #[must_use]
@@ -109,6 +112,7 @@ impl Bucket {
             Self::Tools => "tools-v1",
             Self::Vm => "vm-v1",
             Self::Layers => "layers-v1",
+            Self::Files => "files-v1",
         }
     }
 }
