@@ -328,4 +328,17 @@ mod tests {
         assert_eq!(elf.len(), 64 + 112 + 24 + X86_PAYLOAD.len());
         assert_eq!(&elf[200..], &X86_PAYLOAD);
     }
+
+    #[test]
+    #[ignore = "needs the emulators: OIC_TEST_QEMU_X86_64, OIC_TEST_QEMU_AARCH64, OIC_TEST_QEMU_RISCV64 name them"]
+    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where the emulators are")]
+    fn every_payload_reaches_its_end_under_emulation() {
+        for arch in GuestArch::ALL {
+            let name = format!("OIC_TEST_QEMU_{}", arch.name().to_uppercase());
+            let qemu = Qemu { argv: vec![std::env::var_os(name).unwrap()], env: Vec::new(), data_dirs: Vec::new() };
+            let machine = Machine::of(arch, Accelerator::Tcg);
+            let found = run_payload(&qemu, machine, Duration::from_secs(20), &std::env::temp_dir(), &Cancel::new().unwrap());
+            assert_eq!(found, KvmVerdict::Usable, "{arch}");
+        }
+    }
 }
