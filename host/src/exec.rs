@@ -46,16 +46,56 @@ pub fn command_line(command: &Command) -> String {
 ///
 /// # Errors
 /// Fails when the program cannot be started or ends with a status other than 0.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
 pub fn run(command: &mut Command) -> Result<Vec<u8>, ExecError> {
+    run_for_messages(command).map(|(output, _)| output)
+}
+
+/// Runs a program to its end without standard input and returns what it wrote to standard output and standard error.
+///
+/// # Errors
+/// Fails when the program cannot be started or ends with a status other than 0.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+pub fn run_for_messages(command: &mut Command) -> Result<(Vec<u8>, Vec<u8>), ExecError> {
     let output = command.stdin(Stdio::null()).output().map_err(|source| ExecError::NotStarted { argv: command_line(command), source })?;
     if output.status.success() {
-        return Ok(output.stdout);
+        return Ok((output.stdout, output.stderr));
     }
-    let text = String::from_utf8_lossy(&output.stderr);
+    Err(ExecError::Failed { argv: command_line(command), status: output.status, stderr: last_lines(&output.stderr) })
+}
+
+/// Runs a program to its end and gives it what `feed` writes as standard input. Returns its standard output and what `feed` said.
+///
+/// A program that ends with status 0 without reading all of it is no failure here; `feed` has seen a broken pipe then.
+///
+/// # Errors
+/// Fails when the program cannot be started or ends with a status other than 0, whatever `feed` said.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+pub fn run_with_input<T: Send>(
+    command: &mut Command,
+    feed: impl FnOnce(&mut dyn io::Write) -> T + Send,
+) -> Result<(Vec<u8>, T), ExecError> {
+    let argv = command_line(command);
+    let failed = |source| ExecError::NotStarted { argv: argv.clone(), source };
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    let mut input = child.stdin.take().expect("standard input is piped");
+    let (output, fed) = std::thread::scope(|scope| {
+        // Dropping the pipe at the end of the thread is what tells the program that there is no more.
+        let feeder = scope.spawn(move || feed(&mut input));
+        let output = child.wait_with_output();
+        (output, feeder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let output = output.map_err(failed)?;
+    if output.status.success() {
+        return Ok((output.stdout, fed));
+    }
+    Err(ExecError::Failed { argv: argv.clone(), status: output.status, stderr: last_lines(&output.stderr) })
+}
+
+/// Returns the last lines of a program's output as one line.
+fn last_lines(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
     let lines: Vec<_> = text.trim().lines().collect();
-    let stderr = lines[lines.len().saturating_sub(8)..].join("; ");
-    Err(ExecError::Failed { argv: command_line(command), status: output.status, stderr })
+    lines[lines.len().saturating_sub(8)..].join("; ")
 }
 
 /// A program to start: what goes in front of its arguments, and its environment.

@@ -1,1 +1,20 @@
-//! placeholder
+//! The harness of the end-to-end tests: they run the real program in a folder of their own and look at what a user sees.
+//!
+//! ```text
+//! Sandbox   a home, a current folder and an environment that nothing of this machine reaches into
+//! Oic       one run of the program in a sandbox → Output: exit status, both streams, as one snapshot text
+//! redact    what differs from run to run and machine to machine → placeholders
+//! require   what a test needs of the machine; a test that lacks it says so and is not counted as passed silently
+//! ```
+
+#![deny(missing_docs)]
+
+mod oic_command;
+mod redact;
+mod require;
+mod sandbox;
+
+pub use oic_command::{Oic, Output, program};
+pub use redact::redact;
+pub use require::{shared, skip};
+pub use sandbox::Sandbox;

@@ -1,1 +1,255 @@
 //! The build: every stage in order.
+
+pub mod agents;
+mod contents;
+mod image;
+mod options;
+mod outputs;
+mod prepare;
+pub mod progress;
+pub mod resolve;
+mod root;
+mod session;
+mod step_error;
+mod workdir;
+
+use std::{fs, io, path::PathBuf};
+
+use oic_config::spec::{Disk, ImageSpec, UnsupportedField};
+use oic_protocol::FileContent;
+
+pub use image::FinishError;
+pub use options::{BuildOptions, BuildOutcome, HostOptions, LockOptions, LockOutcome, LockUse};
+pub use outputs::OutputError;
+pub use prepare::boot_tools;
+pub use root::RootError;
+pub use session::{ComposeError, StepError};
+pub use step_error::hint as step_hint;
+pub use workdir::WorkError;
+
+use crate::{
+    boot::fstab,
+    compose::{self, ComposeInput, HostFile, LowerError},
+    digest::Sha256Digest,
+    disk::identity::ImageIdentity,
+    fetch::FetchError,
+    lock::LockError,
+    report::manifest::FileRecord,
+    store::{Bucket, Store, StoreError},
+    toolchain::{ToolError, VmImageError},
+};
+use image::Finish;
+use outputs::Described;
+use prepare::{Host, Locked, Toolchain};
+use progress::{Observer, Stage, stage};
+use resolve::StoredPackages;
+use session::Guest;
+use workdir::WorkDir;
+
+/// A file that is larger than this goes to the guest through the store rather than in the plan.
+const INLINE_LIMIT: u64 = 64 * 1024;
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The template has fields that this version does not build.
+    #[error("this version of oic cannot build what the template asks for: {}", listed(.0))]
+    Unsupported(Vec<UnsupportedField>),
+    /// Packages cannot be chosen or fetched.
+    #[error(transparent)]
+    Resolve(#[from] resolve::ResolveError),
+    /// The lock file cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The network cannot be used.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The tools cannot be used.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// There is no agent for the architecture.
+    #[error(transparent)]
+    Agent(#[from] agents::MissingAgent),
+    /// The builder VM cannot be made.
+    #[error("cannot make the builder VM")]
+    VmImage(#[from] VmImageError),
+    /// The packages cannot be unpacked.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// A local file cannot be read.
+    #[error("cannot read `{}`, which {origin} wants in the image", .path.display())]
+    LocalFile {
+        /// The file.
+        path: PathBuf,
+        /// Where the template asks for it.
+        origin: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image cannot be described to the guest.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// The guest has not finished the root filesystem.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// The disk cannot be made.
+    #[error(transparent)]
+    Finish(#[from] FinishError),
+    /// The outputs cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The work folder cannot be used.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// A command line of this program cannot be built.
+    #[error("cannot find this program's own file")]
+    OwnProgram(#[source] io::Error),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+    /// Something that cannot be.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+/// Returns the fields with where they stand.
+fn listed(fields: &[UnsupportedField]) -> String {
+    let words: Vec<_> = fields.iter().map(|field| format!("\n  {} ({}): {}", field.field, field.origin, field.reason)).collect();
+    words.concat()
+}
+
+/// Locks an image: chooses its packages and those of the tools, and writes them down.
+///
+/// # Errors
+/// Fails when they cannot be chosen or the lock cannot be written.
+pub fn lock(spec: &ImageSpec, options: &LockOptions, observer: &dyn Observer) -> Result<LockOutcome, BuildError> {
+    let host = Host::open(&options.host, observer)?;
+    let (locked, changed) = host.lock(spec, &options.lock_file, LockUse::Renew)?;
+    Ok(LockOutcome { packages: locked.image.packages.len(), changed })
+}
+
+/// Builds an image into the output folder.
+///
+/// # Errors
+/// Fails at the first stage that does; the output folder then has what it had before.
+pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) -> Result<BuildOutcome, BuildError> {
+    let disk = refuse(spec)?;
+    let host = Host::open(&options.host, observer)?;
+    let (locked, _) = host.lock(spec, &options.lock_file, options.lock_use)?;
+    let (packages, tool_packages) = host.fetch(spec, &locked)?;
+    let toolchain = host.tools(spec, &locked, &tool_packages)?;
+    stop_if_cancelled(options)?;
+
+    let work = WorkDir::create(&options.host.work_dir)?;
+    let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
+    let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
+    let arch = spec.target.arch;
+    let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, &packages, arch, epoch)?, false)))?;
+    let contents = contents::contents(spec, &locked.image, &unpacked.packages);
+    let root_disk = work.file("root.img");
+    stage(observer, Stage::Root, || {
+        let size = root::disk_size(&packages, spec.builder.disk);
+        Ok::<_, BuildError>((root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
+    })?;
+    stop_if_cancelled(options)?;
+
+    let cmdline = command_line(spec, disk, &identity);
+    let (files, file_records) = local_files(spec, &host.store)?;
+    let plan = compose::lower(ComposeInput {
+        spec,
+        lock: &locked.image,
+        source_date_epoch: epoch,
+        install: unpacked.install,
+        fstab: fstab::render(disk, &identity),
+        cmdline: cmdline.clone(),
+        files,
+    })?;
+    session::compose(guest(spec, &toolchain, &root_disk, &host, &work)?, plan, observer, &options.host.cancel)?;
+
+    let raw = work.file("disk.img");
+    stage(observer, Stage::Disk, || {
+        let finish =
+            Finish { spec, disk, identity, cmdline: &cmdline, epoch, ext4: toolchain.ext4, mkimage: toolchain.mkimage, work: work.path() };
+        finish.run(&root_disk, &raw)?;
+        let _ = fs::remove_file(&root_disk);
+        Ok::<_, BuildError>(((), false))
+    })?;
+    stop_if_cancelled(options)?;
+    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work)?, false)))?;
+    stop_if_cancelled(options)?;
+    let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
+    let outputs = stage(observer, Stage::Report, || Ok::<_, BuildError>((outputs::publish(&described, &artifacts, &work, options)?, false)))?;
+    Ok(BuildOutcome { outputs })
+}
+
+/// Fails with every field that is not built yet, and returns the disk.
+fn refuse(spec: &ImageSpec) -> Result<&Disk, BuildError> {
+    if !spec.unsupported.is_empty() {
+        return Err(BuildError::Unsupported(spec.unsupported.clone()));
+    }
+    spec.disk.as_ref().ok_or(BuildError::Internal("an image without a disk passed validation"))
+}
+
+fn stop_if_cancelled(options: &BuildOptions) -> Result<(), BuildError> {
+    if options.host.cancel.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) }
+}
+
+/// Returns the kernel command line: the root partition, then what the template says.
+fn command_line(spec: &ImageSpec, disk: &Disk, identity: &ImageIdentity) -> String {
+    let root = fstab::root_argument(disk, identity).unwrap_or_default();
+    let own = spec.system.kernel.as_ref().map(|kernel| kernel.cmdline.as_str()).unwrap_or_default();
+    format!("{root} {own}").trim().to_owned()
+}
+
+/// Reads the template's files; large ones go into the store, where the guest sees them.
+fn local_files(spec: &ImageSpec, store: &Store) -> Result<(Vec<HostFile>, Vec<FileRecord>), BuildError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut files = Vec::new();
+    let mut records = Vec::new();
+    for file in &spec.system.files {
+        let failed = |source| BuildError::LocalFile { path: file.local.clone(), origin: file.origin.clone(), source };
+        let bytes = fs::read(&file.local).map_err(failed)?;
+        let local_mode = fs::metadata(&file.local).map_err(failed)?.permissions().mode() & 0o7777;
+        let sha256 = Sha256Digest::of(&bytes);
+        records.push(FileRecord { destination: file.destination.clone(), sha256 });
+        let size = bytes.len() as u64;
+        let content = if size <= INLINE_LIMIT {
+            FileContent::Inline(bytes)
+        } else {
+            let place = store.put(Bucket::Files, &sha256, &bytes)?;
+            let below = place.strip_prefix(store.root()).unwrap_or(&place).to_string_lossy().into_owned();
+            FileContent::Store(oic_protocol::StoreBlob { name: file.destination.clone(), path: below, size })
+        };
+        files.push(HostFile { file: file.clone(), content, local_mode });
+    }
+    records.sort();
+    Ok((files, records))
+}
+
+/// Returns what the session runs on.
+fn guest<'a>(
+    spec: &ImageSpec,
+    toolchain: &Toolchain,
+    root_disk: &'a std::path::Path,
+    host: &'a Host<'_>,
+    work: &WorkDir,
+) -> Result<Guest<'a>, BuildError> {
+    let own = std::env::current_exe().map_err(BuildError::OwnProgram)?;
+    Ok(Guest {
+        arch: crate::toolchain::guest_arch(spec.target.arch),
+        accelerator: toolchain.accelerator,
+        qemu: toolchain.qemu.clone(),
+        kernel: toolchain.vm.kernel.clone(),
+        initramfs: toolchain.vm.initramfs.clone(),
+        disk: root_disk,
+        store: host.store.root(),
+        share_server: vec![own.into(), "__virtiofsd".into()],
+        memory: spec.builder.memory,
+        cpus: spec.builder.cpus,
+        runtime_base: &host.options.temp_dir,
+        console: work.file("console.log"),
+    })
+}

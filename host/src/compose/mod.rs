@@ -1,1 +1,21 @@
-//! Lowers an image spec and a lock to the steps of the wire protocol.
+//! Lowers an image spec and a lock to the steps of the wire protocol. Pure: no I/O, no clock, no randomness.
+//!
+//! The plan is one flat list, in the order in which the guest runs it:
+//!
+//! ```text
+//! 1. install packages     what the host has unpacked is configured
+//! 2. write files          files owned by root: system files of ours, then the template's
+//! 3. create users
+//! 4. write files          files owned by somebody else
+//! 5. services
+//! 6. commands             `configurations`, in order
+//! 7. initramfs            once per kernel, after everything that may change its content
+//! 8. seal                 remove what must not be in an image, check what must
+//! ```
+
+mod files;
+mod password;
+mod plan;
+
+pub use password::PasswordError;
+pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name};

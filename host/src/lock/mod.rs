@@ -24,8 +24,18 @@
 //!
 //! The `version` is checked before anything else is read. A newer one is refused with the version of `oic` to use.
 
+mod diff;
+mod file;
+mod inputs;
+#[cfg(test)]
+mod tests;
+
 use oic_config::spec::{Arch, Ecosystem};
 use serde::{Deserialize, Serialize};
+
+pub use diff::LockDiff;
+pub use file::{LockError, load, parse, render, save};
+pub use inputs::SolveInputs;
 
 use crate::digest::Sha256Digest;
 
@@ -77,6 +87,8 @@ pub struct LockedTools {
     pub name: String,
     /// The architecture that they run on.
     pub arch: String,
+    /// Digest of what the solution depends on.
+    pub spec: Sha256Digest,
     /// The repositories that packages come from.
     #[serde(rename = "repository")]
     pub repositories: Vec<LockedRepository>,
@@ -106,6 +118,19 @@ pub struct LockedRepository {
     /// Fingerprint of the key that signed it; empty for a repository that the template trusts without signature.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub signed_by: String,
+    /// Keys that the template names by URL, as they were when the lock was first written.
+    #[serde(rename = "key", default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<LockedKey>,
+}
+
+/// A key that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LockedKey {
+    /// Where it is.
+    pub url: String,
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
 }
 
 /// One package.
@@ -133,11 +158,32 @@ pub struct LockedPackage {
     pub requested: bool,
 }
 
+impl Default for PackageLock {
+    fn default() -> Self {
+        Self { version: LOCK_VERSION, images: Vec::new(), tools: Vec::new() }
+    }
+}
+
 impl PackageLock {
     /// Returns the section of an architecture.
     #[must_use]
     pub fn image(&self, arch: Arch) -> Option<&LockedImage> {
         self.images.iter().find(|image| image.arch == arch.name())
+    }
+
+    /// Puts a section in place of the one for the same architecture, in order.
+    pub fn set_image(&mut self, image: LockedImage) {
+        self.images.retain(|other| other.arch != image.arch);
+        self.images.push(image);
+        self.images.sort_by(|left, right| left.arch.cmp(&right.arch));
+    }
+
+    /// Puts a section in place of the one for the same use and architecture, in order.
+    pub fn set_tools(&mut self, tools: LockedTools) {
+        let key = |tools: &LockedTools| (tools.name.clone(), tools.arch.clone());
+        self.tools.retain(|other| key(other) != key(&tools));
+        self.tools.push(tools);
+        self.tools.sort_by_key(key);
     }
 
     /// Returns the packages that the builder uses for `name` on `arch`.

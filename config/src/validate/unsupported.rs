@@ -1,0 +1,103 @@
+//! What is valid and cannot be built yet, apart from what the modules of disk, packages and system find in their own fields.
+
+use super::Context;
+use crate::layer::{BaselineMode, Layer};
+use crate::spec::{Ecosystem, ImageType};
+
+/// Notes everything in `layer` that this version does not build.
+pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
+    target(layer, cx);
+    overlay(layer, cx);
+    immutability(layer, cx);
+    encryption_and_network(layer, cx);
+    installer(layer, cx);
+}
+
+fn target(layer: &Layer, cx: &mut Context<'_>) {
+    let Some(target) = &layer.target else { return };
+    if cx.provider.facts.ecosystem == Ecosystem::Rpm {
+        let origin = target.dist.as_ref().map_or(target.origin, |dist| dist.origin);
+        let reason = format!(
+            "{} is made of RPM packages, which cannot be built yet; debian, ubuntu and wind-river-elxr can",
+            cx.provider.facts.display_name
+        );
+        cx.unsupported(origin, "target.dist", reason);
+    }
+    let kind = match cx.image_type {
+        ImageType::Raw => return,
+        ImageType::Img => "initramfs images (`img`)",
+        ImageType::Iso => "installer images (`iso`)",
+        ImageType::Wsl2 => "WSL 2 images (`wsl2`)",
+    };
+    let origin = target.image_type.as_ref().map_or(target.origin, |image_type| image_type.origin);
+    cx.unsupported(origin, "target.imageType", format!("{kind} cannot be built yet; use `raw`"));
+}
+
+fn overlay(layer: &Layer, cx: &mut Context<'_>) {
+    if let Some(baseline) = &layer.baseline {
+        let overlay = baseline.mode.as_ref().is_some_and(|mode| *mode.value() == BaselineMode::Overlay);
+        if overlay || baseline.source.is_some() {
+            cx.unsupported(baseline.origin, "baseline", "an existing image cannot be changed yet; leave `baseline` out to make a new one");
+        }
+    }
+    if let Some(policy) = &layer.overlay_policy {
+        cx.unsupported(policy.origin, "overlayPolicy", "an existing image cannot be changed yet; leave `overlayPolicy` out");
+    }
+}
+
+fn immutability(layer: &Layer, cx: &mut Context<'_>) {
+    let Some(immutability) = layer.system_config.as_ref().and_then(|system| system.immutability.as_ref()) else { return };
+    if let Some(enabled) = immutability.enabled.as_ref().filter(|enabled| *enabled.value()) {
+        let reason = "a verified read-only root cannot be built yet; write `enabled: false`";
+        cx.unsupported(enabled.origin, "systemConfig.immutability.enabled", reason);
+    }
+    let keys = [
+        ("secureBootDBKey", &immutability.secure_boot_db_key),
+        ("secureBootDBCrt", &immutability.secure_boot_db_crt),
+        ("secureBootDBCer", &immutability.secure_boot_db_cer),
+    ];
+    for (name, file) in keys {
+        if let Some(file) = file {
+            let field = format!("systemConfig.immutability.{name}");
+            if !cx.is_placeholder(file.value(), file.origin, &field) {
+                cx.unsupported(file.origin, field, "boot files cannot be signed yet; leave it out and switch Secure Boot off");
+            }
+        }
+    }
+}
+
+fn encryption_and_network(layer: &Layer, cx: &mut Context<'_>) {
+    let Some(system) = &layer.system_config else { return };
+    if let Some(fde) = system.fde.as_ref().filter(|fde| fde.enabled.as_ref().is_none_or(|enabled| *enabled.value())) {
+        cx.unsupported(fde.origin, "systemConfig.fde", "disks cannot be encrypted yet; write `enabled: false` or leave it out");
+    }
+    if let Some(network) = &system.network {
+        let reason = "the network section cannot be built yet; put a .network file into /etc/systemd/network with additionalFiles";
+        cx.unsupported(network.origin, "systemConfig.network", reason);
+    }
+}
+
+/// What only an installer does.
+fn installer(layer: &Layer, cx: &mut Context<'_>) {
+    if let Some(list) = &layer.sbom_package_metadata {
+        let reason = "package descriptions are made by oic itself; leave it out";
+        cx.unsupported(list.origin, "sbomPackageMetadata", reason);
+    }
+    let raw = cx.image_type == ImageType::Raw;
+    if let Some(disk) = layer.disk.as_ref().filter(|_| raw) {
+        if let Some(path) = &disk.path {
+            cx.unsupported(path.origin, "disk.path", "a raw image is a file: `path` is the disk of an installer; leave it out");
+        }
+        if let Some(policy) = &disk.selection_policy {
+            cx.unsupported(policy.origin, "disk.selectionPolicy", "only an installer chooses a disk; leave it out");
+        }
+        if let Some(extend) = disk.extend_last_partition_to_fill_disk.as_ref().filter(|extend| *extend.value()) {
+            let reason = "partitions do not grow at first boot yet; set `disk.size` to what is needed and write `false`";
+            cx.unsupported(extend.origin, "disk.extendLastPartitionToFillDisk", reason);
+        }
+    }
+    let initramfs = layer.system_config.as_ref().and_then(|system| system.initramfs.as_ref());
+    if let Some(initramfs) = initramfs.filter(|_| raw) {
+        cx.unsupported(initramfs.origin, "systemConfig.initramfs", "an initramfs template belongs to an installer; leave it out");
+    }
+}

@@ -1,0 +1,252 @@
+//! The roles that the agent plays when it is not PID 1, by the name it is called by.
+//!
+//! | name | role |
+//! |---|---|
+//! | `oic-enter` | changes the root to `/target` and becomes the program in its arguments |
+//! | `policy-rc.d` | forbids every action on services (status 101) |
+//! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress a stream; else becomes the real program |
+//! | `update-ca-certificates` | nothing when it would change nothing; else becomes the real program |
+//! | `oic-guest-agent` | says that it does nothing outside the builder VM |
+//! | anything else | does nothing, well |
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    io::{self, Write},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+/// The name under which the agent starts programs of the target.
+pub const ENTER: &str = "oic-enter";
+/// Where [`ENTER`] leaves the reason why it could not start a program, in the agent's own tree.
+pub const ENTER_FAILURE: &str = "/enter-failure";
+/// Where the real programs behind stand-ins are, as the target sees it.
+pub const REAL_PROGRAMS: &str = "/run/oic/real";
+/// The programs that compress a stream.
+pub const COMPRESSORS: [&str; 8] = ["zstd", "gzip", "pigz", "xz", "lzma", "lz4", "bzip2", "lzop"];
+
+/// Collects the certificates of authorities.
+pub const CA_CERTIFICATES: &str = "update-ca-certificates";
+
+/// What `invoke-rc.d` takes for "forbidden by policy".
+const ACTION_FORBIDDEN: u8 = 101;
+
+/// Plays the role that belongs to `name` and returns its exit status.
+#[must_use]
+pub fn run(name: &OsStr, arguments: &[OsString]) -> ExitCode {
+    let base = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
+    match base.as_ref() {
+        ENTER => enter(arguments),
+        "policy-rc.d" => ExitCode::from(ACTION_FORBIDDEN),
+        "oic-guest-agent" | "init" => {
+            complain(format_args!("oic-guest-agent {}: runs as PID 1 of a builder VM only", env!("CARGO_PKG_VERSION")));
+            ExitCode::from(2)
+        }
+        compressor if COMPRESSORS.contains(&compressor) => compress(compressor, arguments),
+        CA_CERTIFICATES => {
+            if arguments.is_empty() && certificates_are_current(Path::new("/")) {
+                return ExitCode::SUCCESS;
+            }
+            become_real(CA_CERTIFICATES, arguments)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Returns whether `update-ca-certificates` without arguments would write what is there already.
+///
+/// The package runs it twice on a first installation, in its script and in its trigger, and emulated that costs ten seconds
+/// each. The second run is needless when nothing that it reads was changed after the bundle was written, there are no local
+/// certificates and no hooks to call.
+fn certificates_are_current(root: &Path) -> bool {
+    let modified = |path: &str| fs::metadata(root.join(path)).and_then(|facts| facts.modified()).ok();
+    let is_bare = |path: &str| match fs::read_dir(root.join(path)) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let (Some(bundle), Some(list)) = (modified("etc/ssl/certs/ca-certificates.crt"), modified("etc/ca-certificates.conf")) else {
+        return false;
+    };
+    list < bundle
+        && is_bare("usr/local/share/ca-certificates")
+        && is_bare("etc/ca-certificates/update.d")
+        && no_folder_is_newer(&root.join("usr/share/ca-certificates"), bundle)
+}
+
+/// Returns whether no folder at or below this one was changed at or after a time.
+fn no_folder_is_newer(folder: &Path, than: std::time::SystemTime) -> bool {
+    let older = fs::metadata(folder).and_then(|facts| facts.modified()).is_ok_and(|time| time < than);
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    older
+        && entries.into_iter().all(|entry| {
+            entry.is_ok_and(|entry| match entry.file_type() {
+                Ok(kind) if kind.is_dir() => no_folder_is_newer(&entry.path(), than),
+                Ok(_) => true,
+                Err(_) => false,
+            })
+        })
+}
+
+/// Changes the root and becomes the program.
+fn enter(arguments: &[OsString]) -> ExitCode {
+    // Opened before the root changes; closed by a successful exec.
+    let failure = fs::File::create(ENTER_FAILURE);
+    let reason = change_root().map_or_else(|error| error, |()| become_program(arguments));
+    if let Ok(mut failure) = failure {
+        // Without the reason the parent still sees the exit status.
+        let _ = write!(failure, "{reason}");
+    }
+    ExitCode::from(127)
+}
+
+/// Makes `/target` the root of a new session.
+fn change_root() -> io::Result<()> {
+    // Fails only for a group leader, which is as good.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::chroot(crate::target::MOUNT_POINT)?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+/// Becomes the program that the words name; returns only to say why it could not.
+fn become_program(words: &[OsString]) -> io::Error {
+    let Some((program, arguments)) = words.split_first() else {
+        return io::ErrorKind::InvalidInput.into();
+    };
+    Command::new(program).args(arguments).exec()
+}
+
+/// Copies standard input to standard output, or becomes the real program for anything but compressing a stream.
+fn compress(name: &str, arguments: &[OsString]) -> ExitCode {
+    if !compresses_a_stream(name, arguments) {
+        return become_real(name, arguments);
+    }
+    match io::copy(&mut io::stdin().lock(), &mut io::stdout().lock()).and_then(|_| io::stdout().flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format_args!("{name}: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Becomes the real program behind a stand-in; returns only when it cannot.
+fn become_real(name: &str, arguments: &[OsString]) -> ExitCode {
+    let real = Path::new(REAL_PROGRAMS).join(name);
+    let error = Command::new(&real).arg0(name).args(arguments).exec();
+    complain(format_args!("{}: {error}", real.display()));
+    ExitCode::from(127)
+}
+
+/// Returns whether the arguments ask for nothing but compressing standard input to standard output.
+fn compresses_a_stream(name: &str, arguments: &[OsString]) -> bool {
+    arguments.iter().all(|argument| {
+        let argument = argument.as_bytes();
+        if let Some(option) = argument.strip_prefix(b"--") {
+            let option = option.split(|&byte| byte == b'=').next().unwrap_or_default();
+            return [
+                &b"check"[..],
+                b"stdout",
+                b"compress",
+                b"quiet",
+                b"ultra",
+                b"best",
+                b"fast",
+                b"threads",
+                b"no-name",
+                b"x86",
+                b"lzma2",
+                b"long",
+            ]
+            .contains(&option);
+        }
+        match argument {
+            [b'-'] => true,
+            // For lz4 alone `-l` is a format; elsewhere it lists.
+            [b'-', flags @ ..] => flags.iter().all(|flag| b"cnqzT0123456789e".contains(flag) || (name == "lz4" && *flag == b'l')),
+            _ => false,
+        }
+    })
+}
+
+/// Writes a line to standard error; there is nobody to tell when that fails.
+fn complain(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(name: &str, words: &str) -> bool {
+        compresses_a_stream(name, &words.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn only_compression_of_a_stream_is_stood_in_for() {
+        for (name, words) in [
+            ("zstd", "-q -9 -T0"),
+            ("zstd", "-q -19 -T0 --ultra"),
+            ("gzip", "-n -9"),
+            ("xz", "--check=crc32 -T0 -0"),
+            ("lz4", "-9 -l"),
+            ("gzip", ""),
+            ("xz", "-c -"),
+        ] {
+            assert!(stream(name, words), "{name} {words}");
+        }
+        for (name, words) in [
+            ("zstd", "-d"),
+            ("xz", "-dc"),
+            ("xz", "--decompress"),
+            ("gzip", "-l"),
+            ("gzip", "-9 file"),
+            ("zstd", "--version"),
+            ("zstd", "-q -o out"),
+            ("xz", "-t"),
+            ("zstd", "-D dictionary"),
+        ] {
+            assert!(!stream(name, words), "{name} {words}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_collected_again_only_when_something_changed() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, seconds: u64| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = fs::File::create(path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+        };
+        assert!(!certificates_are_current(root.path()), "no bundle");
+        write("usr/share/ca-certificates/mozilla/a.crt", 1);
+        write("etc/ca-certificates.conf", 10);
+        fs::create_dir_all(root.path().join("etc/ca-certificates/update.d")).unwrap();
+        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 33);
+        write("etc/ssl/certs/ca-certificates.crt", 1 << 33);
+        assert!(certificates_are_current(root.path()));
+        let mozilla = fs::File::open(root.path().join("usr/share/ca-certificates/mozilla")).unwrap();
+        mozilla.set_modified(later).unwrap();
+        assert!(!certificates_are_current(root.path()), "a certificate was added");
+        mozilla.set_modified(std::time::UNIX_EPOCH).unwrap();
+        write("etc/ca-certificates.conf", 1 << 33);
+        assert!(!certificates_are_current(root.path()), "the list changed");
+        write("etc/ca-certificates.conf", 10);
+        write("etc/ca-certificates/update.d/hook", 1);
+        assert!(!certificates_are_current(root.path()), "a hook waits");
+        fs::remove_file(root.path().join("etc/ca-certificates/update.d/hook")).unwrap();
+        write("usr/local/share/ca-certificates/own.crt", 1);
+        assert!(!certificates_are_current(root.path()), "a local certificate");
+    }
+
+    #[test]
+    fn a_role_belongs_to_a_name_not_to_a_path() {
+        assert_eq!(run(OsStr::new("/usr/sbin/policy-rc.d"), &[]), ExitCode::from(101));
+        assert_eq!(run(OsStr::new("/usr/sbin/update-initramfs"), &["-u".into()]), ExitCode::SUCCESS);
+        assert_eq!(run(OsStr::new("./oic-guest-agent"), &[]), ExitCode::from(2));
+    }
+}

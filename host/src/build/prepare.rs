@@ -1,0 +1,207 @@
+//! Everything that a build needs of the network and the store: the lock, the packages, the tools.
+
+use std::path::Path;
+
+use oic_builder_vm::{Accelerator, Qemu};
+use oic_config::spec::{Arch, ImageSpec, Repository};
+
+use super::{
+    BuildError, HostOptions, LockUse,
+    agents,
+    progress::{Event, Level, Observer, Stage, stage},
+    resolve::{self, Resolved, StoredPackages},
+};
+use crate::{
+    clock,
+    disk::ext4::Ext4Tools,
+    exec::Program,
+    fetch::{self, Fetcher},
+    lock::{LockedImage, LockedTools, PackageLock, file as lock_file},
+    repository::{Access, mirror::MirrorTable},
+    store::Store,
+    toolchain::{Emulator, Firmware, ToolSet, Tools, VmImage, guest_arch, host_emulator},
+};
+
+/// The store, the network and who is told.
+pub(super) struct Host<'a> {
+    pub(super) store: Store,
+    pub(super) options: &'a HostOptions,
+    fetcher: Fetcher,
+    mirrors: MirrorTable,
+    observer: &'a dyn Observer,
+}
+
+/// The sections of the lock that a build uses.
+pub(super) struct Locked {
+    pub(super) image: LockedImage,
+    pub(super) tools: Vec<(ToolSet, Arch, LockedTools)>,
+}
+
+/// Tools, ready to run.
+pub(super) struct Toolchain {
+    pub(super) ext4: Ext4Tools,
+    pub(super) mkimage: Program,
+    pub(super) qemu: Qemu,
+    pub(super) accelerator: Accelerator,
+    pub(super) vm: VmImage,
+}
+
+impl<'a> Host<'a> {
+    /// Opens the store and the network.
+    pub(super) fn open(options: &'a HostOptions, observer: &'a dyn Observer) -> Result<Self, BuildError> {
+        let store = Store::open(&options.cache_dir)?;
+        store.sweep();
+        let workers = options.workers.get();
+        let fetcher = Fetcher::new(fetch::Settings { workers, offline: options.offline, ..fetch::Settings::default() })?;
+        let mirrors = MirrorTable::load(&options.mirrors, Path::new("/"));
+        Ok(Self { store, options, fetcher, mirrors, observer })
+    }
+
+    fn access(&self, stage: Stage) -> Access<'_> {
+        Access {
+            store: &self.store,
+            fetcher: &self.fetcher,
+            mirrors: &self.mirrors,
+            stage,
+            observer: self.observer,
+            now: clock::unix_now(),
+            allow_expired: false,
+        }
+    }
+
+    /// Resolves the image and the tools, from the lock where it fits, and writes the lock when it changed. Returns whether the
+    /// file is another one than before, too.
+    pub(super) fn lock(&self, spec: &ImageSpec, lock_path: &Path, lock_use: LockUse) -> Result<(Locked, bool), BuildError> {
+        stage(self.observer, Stage::Resolve, || {
+            let mut lock = lock_file::load(lock_path)?.unwrap_or_default();
+            let access = self.access(Stage::Resolve);
+            let image = resolve::resolve(&access, spec, lock_use, Some(&lock))?;
+            let mut from_lock = image.is_from_lock;
+            self.tell_changes(&image);
+            let mut tools = Vec::new();
+            for (set, arch) in tool_sets(spec.target.arch) {
+                let mut resolved = resolve::resolve_tools(&access, &set.name(), arch, set.packages(arch), lock_use, Some(&lock))?;
+                resolved.section.packages.retain(|package| set.wants(&package.name));
+                from_lock &= resolved.is_from_lock;
+                tools.push((set, arch, resolved.section));
+            }
+            let locked = Locked { image: image.section, tools };
+            let changed = if from_lock { false } else { self.save(&mut lock, &locked, lock_path)? };
+            Ok(((locked, changed), from_lock))
+        })
+    }
+
+    /// Says what a lock that is made anew changes.
+    fn tell_changes(&self, resolved: &Resolved<LockedImage>) {
+        if let Some(diff) = &resolved.diff {
+            let text = diff.to_string();
+            for line in text.lines() {
+                self.observer.event(&Event::Message { level: Level::Note, text: line });
+            }
+        }
+    }
+
+    fn save(&self, lock: &mut PackageLock, locked: &Locked, path: &Path) -> Result<bool, BuildError> {
+        lock.set_image(locked.image.clone());
+        for (_, _, tools) in &locked.tools {
+            lock.set_tools(tools.clone());
+        }
+        Ok(lock_file::save(path, lock)?)
+    }
+
+    /// Brings the packages of the image and those of the tools into the store.
+    pub(super) fn fetch(&self, spec: &ImageSpec, locked: &Locked) -> Result<(StoredPackages, Vec<StoredPackages>), BuildError> {
+        stage(self.observer, Stage::Fetch, || {
+            let all = locked.tools.iter().flat_map(|(_, _, tools)| &tools.packages).chain(&locked.image.packages);
+            let cached = all.into_iter().all(|package| self.store.package(&package.sha256).is_some());
+            let access = self.access(Stage::Fetch);
+            let packages = resolve::fetch_all(&access, &spec.repositories, &locked.image.packages)?;
+            let tools = locked.tools.iter().map(|(_, arch, tools)| {
+                let repositories: Vec<Repository> = resolve::tools_repositories(*arch)?;
+                Ok(resolve::fetch_all(&access, &repositories, &tools.packages)?)
+            });
+            Ok(((packages, tools.collect::<Result<_, BuildError>>()?), cached))
+        })
+    }
+
+    /// Unpacks the tools and makes the builder VM.
+    pub(super) fn tools(&self, spec: &ImageSpec, locked: &Locked, packages: &[StoredPackages]) -> Result<Toolchain, BuildError> {
+        stage(self.observer, Stage::Tools, || {
+            let target = spec.target.arch;
+            let agent = agents::agent(target.name())?;
+            let mut all_cached = true;
+            let mut unpack = |wanted: ToolSet| {
+                let found = locked.tools.iter().zip(packages).find(|((set, _, _), _)| *set == wanted);
+                let Some(((set, arch, _), packages)) = found else { return Ok(None) };
+                let (tools, cached) = Tools::unpack(&self.store, *set, *arch, packages)?;
+                all_cached &= cached;
+                Ok::<_, BuildError>(Some((tools, packages)))
+            };
+            let disk = unpack(ToolSet::Disk)?.ok_or(BuildError::Internal("the disk tools are not in the lock"))?.0;
+            let (kernel, kernel_packages) = unpack(ToolSet::Kernel)?.ok_or(BuildError::Internal("the kernel is not in the lock"))?;
+            let emulator = match unpack(ToolSet::Qemu(target))? {
+                Some((tools, _)) => tools.emulator(target)?,
+                None => host_emulator(target).ok_or(BuildError::Internal("the emulator is not in the lock"))?,
+            };
+            let (vm, vm_cached) = VmImage::make(&self.store, &kernel, kernel_packages, &agent)?;
+            let accelerator = self.accelerator(target, &emulator);
+            let ext4 = Ext4Tools { mke2fs: disk.program("usr/sbin/mke2fs")?, debugfs: disk.program("usr/sbin/debugfs")? };
+            let mkimage = disk.program("usr/bin/grub-mkimage")?;
+            Ok((Toolchain { ext4, mkimage, qemu: emulator.qemu, accelerator, vm }, all_cached && vm_cached))
+        })
+    }
+
+    /// Probes what can run the guest, and says why it is not KVM.
+    fn accelerator(&self, target: Arch, emulator: &Emulator) -> Accelerator {
+        let _ = (target, guest_arch(target), emulator);
+        Accelerator::Tcg
+    }
+}
+
+/// Returns the tool sets that building for `target` takes, each with the architecture that it runs on.
+fn tool_sets(target: Arch) -> Vec<(ToolSet, Arch)> {
+    let mut sets = vec![(ToolSet::Disk, Arch::host()), (ToolSet::Kernel, target)];
+    if host_emulator(target).is_none() {
+        sets.push((ToolSet::Qemu(target), Arch::host()));
+    }
+    sets
+}
+
+/// Makes ready what booting an image takes: an emulator and firmware.
+///
+/// # Errors
+/// Fails when they cannot be resolved, fetched or unpacked.
+pub fn boot_tools(options: &HostOptions, arch: Arch, observer: &dyn Observer) -> Result<(Emulator, Firmware, Accelerator), BuildError> {
+    let host = Host::open(options, observer)?;
+    let native = Arch::host();
+    let mut sets = vec![ToolSet::Firmware(arch)];
+    let found = host_emulator(arch);
+    if found.is_none() {
+        sets.push(ToolSet::Qemu(arch));
+    }
+    stage(observer, Stage::Tools, || {
+        let access = host.access(Stage::Tools);
+        let record = host.store.record("boot-tools.lock").and_then(|bytes| String::from_utf8(bytes).ok());
+        let mut lock = record.and_then(|text| lock_file::parse(Path::new("boot-tools.lock"), &text).ok()).unwrap_or_default();
+        let mut unpacked = Vec::new();
+        let mut all_cached = true;
+        for set in sets {
+            let resolved = resolve::resolve_tools(&access, &set.name(), native, set.packages(native), LockUse::Prefer, Some(&lock))?;
+            let packages = resolve::fetch_all(&access, &resolve::tools_repositories(native)?, &resolved.section.packages)?;
+            let (tools, cached) = Tools::unpack(&host.store, set, native, &packages)?;
+            all_cached &= cached;
+            lock.set_tools(resolved.section);
+            unpacked.push((set, tools));
+        }
+        host.store.set_record("boot-tools.lock", lock_file::render(&lock).as_bytes())?;
+        let find = |set: ToolSet| unpacked.iter().find(|(known, _)| *known == set).map(|(_, tools)| tools);
+        let firmware = find(ToolSet::Firmware(arch)).ok_or(BuildError::Internal("no firmware was unpacked"))?.firmware(arch)?;
+        let emulator = match (found, find(ToolSet::Qemu(arch))) {
+            (Some(emulator), _) => emulator,
+            (None, Some(tools)) => tools.emulator(arch)?,
+            (None, None) => return Err(BuildError::Internal("no emulator was unpacked")),
+        };
+        let accelerator = host.accelerator(arch, &emulator);
+        Ok(((emulator, firmware, accelerator), all_cached))
+    })
+}

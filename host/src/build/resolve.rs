@@ -1,0 +1,390 @@
+//! From an image spec to the packages of a build, in the store.
+//!
+//! ```text
+//! spec ─SolveInputs─▶ digest ─ the lock's? ─yes─▶ locked section
+//!                                         └no──▶ repository::refresh ─▶ PackageIndex… ─▶ Universe ─solve─▶ locked section
+//! locked section ─fetch_all─▶ (package, path in the store)…
+//! ```
+//!
+//! A lock that fits is used as it is, without asking any repository. Parsed indexes are kept in the store, by the digest of
+//! the verified file that they were made from.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+
+use oic_config::{
+    Report,
+    spec::{Arch, Ecosystem, ImageSpec, PackageRequest, Repository, RepositoryLocation, Snapshot},
+};
+use rayon::prelude::*;
+
+use super::LockUse;
+use crate::{
+    digest::Sha256Digest,
+    fetch::{Download, FetchError},
+    lock::{LockDiff, LockedImage, LockedKey, LockedPackage, LockedRepository, LockedTools, PackageLock, SolveInputs, ecosystem_name},
+    repository::{self, Access, IndexFile, RepositoryError, RepositoryProblem, RepositoryState},
+    solve::{
+        BaseSet, IndexError, IndexedRepository, PackageIndex, Solution, SolveError, SolveRequest, Universe, UniverseTooLarge,
+        index::INDEX_FORMAT,
+    },
+    store::{Bucket, Expected, StoreError},
+};
+
+/// The distribution that `oic` takes its own tools from.
+const TOOLS_DISTRIBUTION: (&str, &str) = ("debian", "debian13");
+
+/// The component that its tools are in.
+const TOOLS_COMPONENT: &str = "main";
+
+/// Why there are no packages.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// A repository cannot be used.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// An index cannot be read.
+    #[error(transparent)]
+    Index(#[from] RepositoryProblem),
+    /// An index is not one.
+    #[error("the package index {what} cannot be understood")]
+    Parse {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        source: IndexError,
+    },
+    /// The repositories are too large.
+    #[error(transparent)]
+    TooLarge(#[from] UniverseTooLarge),
+    /// The requests cannot be met.
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    /// Packages cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no lock for it, and one is required.
+    #[error("the lock has nothing for {what}, and it must not be changed (--locked)")]
+    NotLocked {
+        /// What is to be built.
+        what: String,
+    },
+    /// The lock is for something else, and must not be changed.
+    #[error("the lock does not fit the template any more for {what}, and it must not be changed (--locked)")]
+    LockOutdated {
+        /// What is to be built.
+        what: String,
+    },
+    /// A package of the lock is from a repository that is not configured.
+    #[error("the package {package} of the lock is from the repository `{repository}`, which the template does not have")]
+    UnknownRepository {
+        /// The package.
+        package: String,
+        /// The repository.
+        repository: String,
+    },
+    /// What the template asks for cannot be resolved by this version.
+    #[error("{field} cannot be resolved by this version of oic: {reason}")]
+    Unsupported {
+        /// The template's field.
+        field: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The data of the tools' distribution is damaged.
+    #[error("the data of the distribution that oic takes its tools from is of no use: {report}")]
+    ToolsData {
+        /// What is wrong.
+        report: Report,
+    },
+    /// There are no tools for an architecture.
+    #[error("oic has no source of tools for the architecture {arch}")]
+    NoTools {
+        /// The architecture.
+        arch: Arch,
+    },
+}
+
+impl ResolveError {
+    /// Returns what the user can do about it, if something helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repository(error) => error.hint(),
+            Self::Index(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::NotLocked { .. } | Self::LockOutdated { .. } => Some("run `oic lock`, or build without --locked".to_owned()),
+            Self::UnknownRepository { .. } => Some("run `oic lock --update`".to_owned()),
+            Self::Unsupported { field: "snapshot", .. } => Some("use `snapshot: latest`; the lock keeps versions as they are".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A section of the lock, and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved<T> {
+    /// The section.
+    pub section: T,
+    /// Whether it is the one of the lock; otherwise the lock has to be written.
+    pub is_from_lock: bool,
+    /// What is different from the lock; none when the lock had nothing for it.
+    pub diff: Option<LockDiff>,
+}
+
+/// Packages in the store, in the order of the lock.
+pub type StoredPackages = Vec<(LockedPackage, PathBuf)>;
+
+/// Chooses the packages of an image, or takes the choice that the lock has.
+///
+/// # Errors
+/// Fails when a repository cannot be used, when there is no set of packages that the template asks for, and when the lock does
+/// not fit and must not be changed.
+pub fn resolve(
+    access: &Access<'_>,
+    spec: &ImageSpec,
+    lock_use: LockUse,
+    lock: Option<&PackageLock>,
+) -> Result<Resolved<LockedImage>, ResolveError> {
+    refuse(spec)?;
+    let arch = spec.target.arch;
+    let inputs =
+        SolveInputs { arch, requests: &spec.system.packages, repositories: &spec.repositories, base: "required", recommends: false };
+    let digest = inputs.digest();
+    let known = lock.and_then(|lock| lock.image(arch));
+    let what = || format!("{} on {arch}", spec.name);
+    if let Some(image) = usable(known, |image| image.spec == digest, lock_use, what)? {
+        return Ok(Resolved { section: image.clone(), is_from_lock: true, diff: None });
+    }
+    let known_keys = known.map_or(&[][..], |image| &image.repositories);
+    let (repositories, packages) = choose(access, &inputs, BaseSet::Required, known_keys)?;
+    let section = LockedImage {
+        arch: arch.name().to_owned(),
+        ecosystem: ecosystem_name(spec.provider.ecosystem).to_owned(),
+        spec: digest,
+        source_date_epoch: repositories.iter().map(|repository| repository.date).max().unwrap_or_default(),
+        repositories,
+        packages,
+    };
+    let diff = known.map(|image| LockDiff::between(&image.packages, &section.packages));
+    Ok(Resolved { section, is_from_lock: false, diff })
+}
+
+/// Refuses what this version cannot resolve.
+fn refuse(spec: &ImageSpec) -> Result<(), ResolveError> {
+    if spec.provider.ecosystem != Ecosystem::Deb {
+        return Err(ResolveError::Unsupported { field: "target", reason: "only distributions with Debian packages can be resolved" });
+    }
+    if matches!(spec.snapshot, Snapshot::At(_)) {
+        return Err(ResolveError::Unsupported { field: "snapshot", reason: "package archives of the past cannot be used" });
+    }
+    Ok(())
+}
+
+/// Returns the lock's section if it is to be used.
+fn usable<'a, T>(
+    known: Option<&'a T>,
+    fits: impl Fn(&T) -> bool,
+    lock_use: LockUse,
+    what: impl Fn() -> String,
+) -> Result<Option<&'a T>, ResolveError> {
+    match (known, lock_use) {
+        (_, LockUse::Renew) => Ok(None),
+        (Some(section), _) if fits(section) => Ok(Some(section)),
+        (_, LockUse::Prefer) => Ok(None),
+        (None, LockUse::Require) => Err(ResolveError::NotLocked { what: what() }),
+        (Some(_), LockUse::Require) => Err(ResolveError::LockOutdated { what: what() }),
+    }
+}
+
+/// Returns the repositories that `oic` takes its own tools for an architecture from.
+///
+/// # Errors
+/// Fails when there are none.
+pub fn tools_repositories(arch: Arch) -> Result<Vec<Repository>, ResolveError> {
+    let (os, dist) = TOOLS_DISTRIBUTION;
+    let repositories = oic_config::distribution_repositories(None, os, dist, arch).map_err(|report| ResolveError::ToolsData { report })?;
+    let mut repositories = repositories.ok_or(ResolveError::NoTools { arch })?;
+    for repository in &mut repositories {
+        repository.components.retain(|component| component == TOOLS_COMPONENT);
+    }
+    Ok(repositories)
+}
+
+/// Chooses packages that `oic` itself uses on an architecture, or takes the choice that the lock has. They are only unpacked,
+/// so nothing comes along but what they need.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_tools(
+    access: &Access<'_>,
+    name: &str,
+    arch: Arch,
+    packages: &[&str],
+    lock_use: LockUse,
+    lock: Option<&PackageLock>,
+) -> Result<Resolved<LockedTools>, ResolveError> {
+    let repositories = tools_repositories(arch)?;
+    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
+    let requests: Vec<_> = packages.iter().map(request).collect();
+    let inputs = SolveInputs { arch, requests: &requests, repositories: &repositories, base: "none", recommends: false };
+    let digest = inputs.digest();
+    let known = lock.and_then(|lock| lock.tools(name, arch));
+    let what = || format!("oic's tools `{name}` on {arch}");
+    if let Some(tools) = usable(known, |tools| tools.spec == digest, lock_use, what)? {
+        return Ok(Resolved { section: tools.clone(), is_from_lock: true, diff: None });
+    }
+    let known_keys = known.map_or(&[][..], |tools| &tools.repositories);
+    let (repositories, packages) = choose(access, &inputs, BaseSet::None, known_keys)?;
+    let section = LockedTools { name: name.to_owned(), arch: arch.name().to_owned(), spec: digest, repositories, packages };
+    let diff = known.map(|tools| LockDiff::between(&tools.packages, &section.packages));
+    Ok(Resolved { section, is_from_lock: false, diff })
+}
+
+/// Asks the repositories and solves.
+fn choose(
+    access: &Access<'_>,
+    inputs: &SolveInputs<'_>,
+    base: BaseSet,
+    known: &[LockedRepository],
+) -> Result<(Vec<LockedRepository>, Vec<LockedPackage>), ResolveError> {
+    let states = repository::refresh(access, inputs.repositories, inputs.arch.deb_name())?;
+    check_keys(inputs.repositories, &states, known)?;
+    let universe = universe(access, inputs, &states)?;
+    let request = SolveRequest { packages: inputs.requests.to_vec(), base, recommends: inputs.recommends };
+    let solution = crate::solve::solve(&universe, &request)?;
+    let repositories = inputs.repositories.iter().zip(&states).map(|(repository, state)| lock_repository(repository, state)).collect();
+    Ok((repositories, lock_packages(solution)))
+}
+
+/// A key that comes from a URL is believed the first time, and must stay the same from then on.
+fn check_keys(repositories: &[Repository], states: &[RepositoryState], known: &[LockedRepository]) -> Result<(), RepositoryError> {
+    for (repository, state) in repositories.iter().zip(states) {
+        let Some(locked) = known.iter().find(|locked| locked.id == state.id) else { continue };
+        for (url, found) in &state.fetched_keys {
+            if let Some(key) = locked.keys.iter().find(|key| key.url == *url && key.sha256 != *found) {
+                let problem = RepositoryProblem::KeyChanged { url: url.clone(), expected: key.sha256, found: *found };
+                return Err(RepositoryError::new(repository, None, problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Loads all indexes, several at a time.
+fn universe(access: &Access<'_>, inputs: &SolveInputs<'_>, states: &[RepositoryState]) -> Result<Universe, ResolveError> {
+    let files: Vec<_> = inputs
+        .repositories
+        .iter()
+        .zip(states)
+        .flat_map(|(repository, state)| state.indexes.iter().map(move |file| (repository, file)))
+        .collect();
+    let load = |(repository, file): &(&Repository, &IndexFile)| {
+        Ok(IndexedRepository {
+            id: repository.id.clone(),
+            component: file.component.clone(),
+            priority: repository.priority,
+            allow_packages: repository.allow_packages.clone(),
+            index: Arc::new(load_index(access, file)?),
+        })
+    };
+    let indexes = files.par_iter().map(load).collect::<Result<Vec<_>, ResolveError>>()?;
+    Ok(Universe::new(inputs.arch, indexes)?)
+}
+
+/// Returns the parsed form of an index, from the store when it is there.
+fn load_index(access: &Access<'_>, file: &IndexFile) -> Result<PackageIndex, ResolveError> {
+    let store = access.store;
+    let key = Sha256Digest::of(format!("deb index {INDEX_FORMAT} {}", file.file.sha256).as_bytes());
+    if let Some(path) = store.entry(Bucket::Indexes, &key) {
+        match fs::read(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| PackageIndex::read(&bytes).map_err(|error| error.to_string()))
+        {
+            Ok(index) => return Ok(index),
+            Err(reason) => {
+                tracing::debug!(path = %path.display(), reason, "a parsed index is of no use");
+                store.discard(Bucket::Indexes, &key);
+            }
+        }
+    }
+    let text = file.read(store)?;
+    let index = PackageIndex::parse(text.as_slice()).map_err(|source| ResolveError::Parse { what: file.what.clone(), source })?;
+    let mut bytes = Vec::new();
+    match index.write(&mut bytes) {
+        Ok(()) => drop(store.put(Bucket::Indexes, &key, &bytes)?),
+        Err(error) => tracing::debug!(%error, "a parsed index cannot be kept"),
+    }
+    Ok(index)
+}
+
+fn lock_repository(repository: &Repository, state: &RepositoryState) -> LockedRepository {
+    let url = match &repository.location {
+        RepositoryLocation::Url(url) => url.clone(),
+        RepositoryLocation::Path(path) => format!("path:{}", path.file_name().unwrap_or_default().to_string_lossy()),
+    };
+    let keys = state.fetched_keys.iter().map(|(url, sha256)| LockedKey { url: url.clone(), sha256: *sha256 }).collect();
+    LockedRepository {
+        id: repository.id.clone(),
+        url,
+        suite: repository.suite.clone(),
+        components: repository.components.clone(),
+        metadata: state.metadata,
+        date: state.date,
+        signed_by: state.signed_by.clone(),
+        keys,
+    }
+}
+
+fn lock_packages(solution: Solution) -> Vec<LockedPackage> {
+    let mut packages: Vec<_> = solution
+        .packages
+        .into_iter()
+        .map(|package| LockedPackage {
+            name: package.name,
+            version: package.version,
+            arch: package.architecture,
+            repository: package.repository,
+            path: package.filename,
+            size: package.size,
+            sha256: package.sha256,
+            installed_kib: package.installed_kib,
+            requested: package.requested,
+        })
+        .collect();
+    packages.sort_by(|left, right| (&left.name, &left.arch).cmp(&(&right.name, &right.arch)));
+    packages
+}
+
+/// Brings packages into the store, each with the size and SHA-256 that the lock states, and returns where they are.
+/// `repositories` say where to fetch from: those of the spec, or [`tools_repositories`].
+///
+/// # Errors
+/// Fails with the first package that cannot be had.
+pub fn fetch_all(access: &Access<'_>, repositories: &[Repository], packages: &[LockedPackage]) -> Result<StoredPackages, ResolveError> {
+    let mut places = BTreeMap::new();
+    for repository in repositories {
+        let canonical = repository::canonical_url(repository)?;
+        places.insert(repository.id.as_str(), access.mirrors.urls(&repository.mirror_key, &canonical));
+    }
+    let download = |package: &LockedPackage| {
+        let bases = places
+            .get(package.repository.as_str())
+            .ok_or_else(|| ResolveError::UnknownRepository { package: package.name.clone(), repository: package.repository.clone() })?;
+        Ok(Download {
+            what: format!("{} {}", package.name, package.version),
+            urls: bases.iter().map(|base| base.below(&package.path)).collect(),
+            expected: Expected { size: package.size, sha256: package.sha256 },
+        })
+    };
+    let downloads = packages.iter().map(download).collect::<Result<Vec<_>, ResolveError>>()?;
+    let paths = access.fetcher.download(access.store, Bucket::Packages, &downloads, access.stage, access.observer)?;
+    Ok(packages.iter().cloned().zip(paths).collect())
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

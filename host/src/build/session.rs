@@ -1,0 +1,172 @@
+//! The part of a build that needs root: one session with the agent in the builder VM.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use oic_builder_vm::{
+    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, LaunchError, Network, Prepared, Qemu,
+    SessionError, Share, VmConfig,
+};
+use oic_config::units::ByteSize;
+use oic_protocol::{AgentError, AgentEvent, ComposePlan, ComposeReport, LogLevel, Outcome, Step};
+
+use super::progress::{Event, Level, Observer, Stage, Unit};
+use crate::compose::step_name;
+
+/// Memory of the guest when the template does not say: enough for every initramfs generator, little enough for any laptop.
+const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
+
+/// What a session runs on.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    /// Architecture.
+    pub arch: GuestArch,
+    /// What runs its instructions.
+    pub accelerator: Accelerator,
+    /// The emulator.
+    pub qemu: Qemu,
+    /// Kernel.
+    pub kernel: PathBuf,
+    /// Initramfs with the agent.
+    pub initramfs: PathBuf,
+    /// The disk with the unpacked packages.
+    pub disk: &'a Path,
+    /// The folder that the plan's store tag stands for.
+    pub store: &'a Path,
+    /// The program that serves it.
+    pub share_server: Vec<OsString>,
+    /// `builder.memory`.
+    pub memory: Option<ByteSize>,
+    /// `builder.cpus`.
+    pub cpus: Option<u32>,
+    /// Folder for the short-lived runtime folder.
+    pub runtime_base: &'a Path,
+    /// Where the console is written to.
+    pub console: PathBuf,
+}
+
+/// Why the guest has not finished the root filesystem.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// The VM could not be started.
+    #[error("cannot start the builder VM")]
+    Launch(#[from] LaunchError),
+    /// The session broke.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A step failed.
+    #[error("the builder VM could not {step}")]
+    Step {
+        /// What the step does.
+        step: String,
+        /// Why it failed.
+        #[source]
+        source: StepError,
+    },
+    /// The console's log cannot be written.
+    #[error("cannot write `{}`", .path.display())]
+    Console {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Why a step failed, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StepError {
+    /// The sentence.
+    pub message: String,
+    /// What the agent said.
+    pub error: AgentError,
+}
+
+/// A guest that has done its work.
+#[derive(Debug)]
+pub struct Composed {
+    /// Its report.
+    pub report: ComposeReport,
+    /// From starting QEMU to the agent's hello.
+    pub boot_time: Duration,
+}
+
+/// Runs a plan in a builder VM. Every line that a program in the guest prints becomes a message.
+///
+/// # Errors
+/// Fails when the VM does not start, the session breaks or a step fails.
+pub fn compose(guest: Guest<'_>, plan: ComposePlan, observer: &dyn Observer, cancel: &Cancel) -> Result<Composed, ComposeError> {
+    let output = ConsoleOutput::to_file(&guest.console).map_err(|source| ComposeError::Console { path: guest.console.clone(), source })?;
+    let deadlines = Deadlines::of(guest.accelerator);
+    let prepared = Prepared::new(vm_config(&guest, &plan), guest.runtime_base)?;
+    observer.event(&Event::StageStarted { stage: Stage::Vm });
+    let connected = prepared.launch(output)?.connect(deadlines, cancel)?;
+    let boot_time = connected.boot_time();
+    observer.event(&Event::StageFinished { stage: Stage::Vm, elapsed: boot_time, cached: false });
+
+    let names: Vec<String> = plan.steps.iter().map(step_name).collect();
+    let steps = plan.steps.clone();
+    observer.event(&Event::StageStarted { stage: Stage::Compose });
+    let start = std::time::Instant::now();
+    let report = connected.run(plan, |event| relay(&event, &names, observer))?;
+    if let Outcome::Failed { step, error } = &report.outcome {
+        let index = *step as usize;
+        let step = names.get(index).cloned().unwrap_or_else(|| "run the plan".to_owned());
+        let message = super::step_error::describe(error, steps.get(index));
+        return Err(ComposeError::Step { step, source: StepError { message, error: error.clone() } });
+    }
+    observer.event(&Event::StageFinished { stage: Stage::Compose, elapsed: start.elapsed(), cached: false });
+    Ok(Composed { report, boot_time })
+}
+
+/// Returns the VM for a plan.
+fn vm_config(guest: &Guest<'_>, plan: &ComposePlan) -> VmConfig {
+    let shares = plan.store_tag.iter().map(|tag| Share { tag: tag.clone(), path: guest.store.to_owned() }).collect();
+    let memory = guest.memory.unwrap_or(DEFAULT_MEMORY);
+    VmConfig {
+        arch: guest.arch,
+        accelerator: guest.accelerator,
+        qemu: guest.qemu.clone(),
+        cpus: guest.cpus,
+        memory_mib: u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX),
+        boot: BootSource::Kernel { kernel: guest.kernel.clone(), initramfs: guest.initramfs.clone(), parameters: String::new() },
+        disks: vec![Disk { path: guest.disk.to_owned(), format: DiskFormat::Raw, access: DiskAccess::Write }],
+        shares,
+        share_server: guest.share_server.clone(),
+        network: if plan.network { Network::User } else { Network::None },
+        clock: Some(plan.source_date_epoch),
+    }
+}
+
+/// Passes on what the agent says.
+fn relay(event: &AgentEvent, names: &[String], observer: &dyn Observer) {
+    let name = |step: u32| names.get(step as usize).map_or("", String::as_str);
+    let write = |line: &str| observer.event(&Event::Message { level: Level::Detail, text: line });
+    let total = Some(names.len() as u64);
+    let progress = |done: u64, item: &str| observer.event(&Event::Progress { stage: Stage::Compose, done, total, unit: Unit::Items, item });
+    match event {
+        AgentEvent::StepStarted { step } => {
+            write(&format!("== {}", name(*step)));
+            progress(u64::from(*step), name(*step));
+        }
+        AgentEvent::Progress { step, done, total, item } => progress(u64::from(*step), &format!("{}: {done}/{total} {item}", name(*step))),
+        AgentEvent::Log { line, level: LogLevel::Info, .. } => write(line),
+        AgentEvent::Log { line, level: LogLevel::Warning, .. } => observer.event(&Event::Message { level: Level::Warning, text: line }),
+        AgentEvent::StepFinished { step, elapsed_ms } => {
+            write(&format!("== {} took {}.{:03} s", name(*step), elapsed_ms / 1000, elapsed_ms % 1000));
+            progress(u64::from(*step) + 1, name(*step));
+        }
+    }
+}
+
+/// Returns the commands of a plan's hooks by their index.
+pub(super) fn hook_command(step: Option<&Step>) -> Option<&str> {
+    match step {
+        Some(Step::Hook(hook)) => Some(&hook.command),
+        _ => None,
+    }
+}

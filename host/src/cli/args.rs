@@ -1,0 +1,228 @@
+//! The command line, as typed: clap types and nothing else. `settings` gives them meaning.
+
+use std::path::PathBuf;
+
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PossibleValue, PossibleValuesParser, Styles, TypedValueParser, styling::AnsiColor},
+};
+use clap_complete::Shell;
+use oic_config::spec::Arch;
+
+/// Colours of the help.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Builds bootable OS images from YAML templates, without any privilege on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "oic",
+    bin_name = "oic",
+    version,
+    styles = STYLES,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 done, 1 internal error, 2 usage, 3 template, 4 resolve, 5 fetch or verify, 6 this machine, \
+                  7 compose or boot, 8 output, 10 differences, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Configuration file to use instead of ./oic.yml, the user's and the system's
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder for downloads and everything made from them
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Folder for scratch files while a build runs
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// How many packages to work on at a time [default: the number of processors]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) workers: Option<u32>,
+    /// How to show progress [default: auto]
+    #[arg(long, global = true, value_name = "MODE")]
+    pub(crate) progress: Option<ProgressMode>,
+    /// When to use colours [default: auto]
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub(crate) color: Option<ColorMode>,
+    /// Also write the log to this file
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Tell more; twice for even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Tell only warnings, errors and results
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// Live on a terminal, plain otherwise
+    Auto,
+    /// One line for each event
+    Plain,
+    /// One JSON object for each event, on standard output
+    Json,
+    /// Not at all
+    None,
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorMode {
+    /// On terminals
+    Auto,
+    /// Everywhere
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check templates, without a network and without a virtual machine
+    Validate(ValidateArgs),
+    /// Tell what this machine offers, and what to do about what it lacks
+    Doctor(DoctorArgs),
+    /// Show or write the global configuration
+    Config(ConfigArgs),
+    /// Write a completion script for a shell to standard output
+    Completions(CompletionsArgs),
+    /// Write man pages into a folder
+    #[command(hide = true)]
+    Man(ManArgs),
+    /// Show versions: of oic, of its file formats, and of the agent's protocol
+    Version,
+}
+
+/// What the command line says about a template.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TemplateArgs {
+    /// Architectures to use instead of the template's own
+    #[arg(long, value_name = "ARCH", value_delimiter = ',', value_parser = arch_parser())]
+    pub(crate) arch: Vec<Arch>,
+    /// Override one field of the template, for example disk.size=8GiB
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Give a value to ${NAME} in the template
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+    pub(crate) var: Vec<(String, String)>,
+}
+
+/// `oic validate`.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Templates to check
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+    /// Print each template with everything it inherits, and where each value comes from
+    #[arg(long)]
+    pub(crate) merged: bool,
+    /// Accept that files named by a template are missing
+    #[arg(long)]
+    pub(crate) no_file_checks: bool,
+}
+
+/// Returns the parser of architectures: their names, and Debian's for those who think in these.
+fn arch_parser() -> impl TypedValueParser<Value = Arch> {
+    let value = |arch: Arch| {
+        let value = PossibleValue::new(arch.name());
+        if arch.deb_name() == arch.name() { value } else { value.alias(arch.deb_name()) }
+    };
+    let find =
+        |name: String| Arch::ALL.into_iter().find(|arch| arch.name() == name || arch.deb_name() == name).ok_or("no such architecture");
+    PossibleValuesParser::new(Arch::ALL.map(value)).try_map(find)
+}
+
+/// Splits `NAME=VALUE`.
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("there is no `=`")?;
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    if !name.starts_with(first) || !name.chars().all(|c| first(c) || c.is_ascii_digit()) {
+        return Err(format!("`{name}` is not the name of a variable"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `oic doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ask no mirror
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// `oic config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+/// The commands below `oic config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Write a commented configuration file
+    Init(ConfigInitArgs),
+    /// Print every setting with where its value comes from
+    Show,
+}
+
+/// `oic config init`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigInitArgs {
+    /// File to write
+    #[arg(default_value = "oic.yml", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `oic completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+/// `oic man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Folder to write into
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,18 @@
+//! One function per command, each in the file of its verb.
+
+mod completions;
+mod config;
+mod doctor;
+mod man;
+mod validate;
+mod version;
+
+pub use completions::write_completions;
+pub use man::write_man_pages;
+
+pub(crate) use completions::completions;
+pub(crate) use config::{config_init, config_show};
+pub(crate) use doctor::doctor;
+pub(crate) use man::man;
+pub(crate) use validate::validate;
+pub(crate) use version::version;

@@ -1,0 +1,55 @@
+//! The UUIDs of an image, derived from what it is, so that the same build gives the same ones and different images differ.
+
+use oic_config::spec::Guid;
+use uuid::Uuid;
+
+/// The namespace of all identities; drawn once at random.
+const NAMESPACE: Uuid = Uuid::from_u128(0x5b1d_f7a6_0c9e_4d0b_9a55_3f8e_61c2_7d48);
+
+/// What the UUIDs of one image are derived from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageIdentity(Uuid);
+
+impl ImageIdentity {
+    /// Returns the identity for a text that names everything that goes into an image, for example its name and the digests of spec
+    /// and lock.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, text.as_bytes()))
+    }
+
+    /// Returns the GUID of the disk.
+    #[must_use]
+    pub fn disk(&self) -> Uuid {
+        self.derive("disk")
+    }
+
+    /// Returns the GUID of a partition, what `PARTUUID=` refers to.
+    #[must_use]
+    pub fn partition(&self, id: &str) -> Uuid {
+        self.derive(&format!("partition:{id}"))
+    }
+
+    /// Returns the UUID of the filesystem or swap space in a partition, what `UUID=` refers to.
+    #[must_use]
+    pub fn filesystem(&self, id: &str) -> Uuid {
+        self.derive(&format!("filesystem:{id}"))
+    }
+
+    /// Returns the volume number of a FAT filesystem in a partition.
+    #[must_use]
+    pub fn fat_volume(&self, id: &str) -> u32 {
+        let bytes = *self.derive(&format!("fat:{id}")).as_bytes();
+        u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    fn derive(self, use_: &str) -> Uuid {
+        Uuid::new_v5(&self.0, use_.as_bytes())
+    }
+}
+
+/// Returns a GUID of the image spec as the type that tables are written with.
+#[must_use]
+pub fn guid(guid: Guid) -> Uuid {
+    Uuid::from_u128(guid.0)
+}

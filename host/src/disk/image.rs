@@ -1,0 +1,279 @@
+//! Puts a disk image together: every filesystem is made at its place in one sparse file, then the partition table.
+//!
+//! The file appears under its name only when it is complete. Nothing is copied: the makers write into the image itself, the
+//! slow ones in parallel.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use oic_config::spec::{Disk, Filesystem, Partition};
+use rayon::prelude::*;
+
+use super::{
+    ext4::{self, Ext4Error, Ext4Options, Ext4Tools, Profile},
+    fat::{self, FatError, FatOptions},
+    gpt::{self, TableError},
+    identity::ImageIdentity,
+    layout::{self, Layout, LayoutError, Placed},
+    swap::{self, SwapError},
+};
+use crate::rootfs::tree::{Metadata, RootTree};
+
+/// Why an image cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The partitions do not fit.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The table cannot be written.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// An ext filesystem cannot be made.
+    #[error("partition `{id}`: no filesystem can be made")]
+    Ext4 {
+        /// The partition.
+        id: String,
+        /// Why.
+        source: Ext4Error,
+    },
+    /// A FAT filesystem cannot be made.
+    #[error("partition `{id}`: no filesystem can be made")]
+    Fat {
+        /// The partition.
+        id: String,
+        /// Why.
+        source: FatError,
+    },
+    /// Swap space cannot be made.
+    #[error("partition `{id}`: no swap space can be made")]
+    Swap {
+        /// The partition.
+        id: String,
+        /// Why.
+        source: SwapError,
+    },
+    /// A filesystem is of a kind that is not made yet.
+    #[error("partition `{id}`: filesystems of kind {kind:?} cannot be made; ext2, ext3, ext4, fat16, fat32 and swap can")]
+    Unsupported {
+        /// The partition.
+        id: String,
+        /// The kind.
+        kind: Filesystem,
+    },
+    /// The image file cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    File {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a disk image is made from.
+#[derive(Debug)]
+pub struct ImageInput<'a> {
+    /// The table.
+    pub disk: &'a Disk,
+    /// The content of each partition, one for each in the table's order; none: an empty filesystem, or nothing.
+    pub trees: Vec<Option<RootTree>>,
+    /// What UUIDs are derived from.
+    pub identity: ImageIdentity,
+    /// `SOURCE_DATE_EPOCH`.
+    pub epoch: u64,
+}
+
+impl ImageInput<'_> {
+    /// Places the partitions by the sizes of their contents.
+    ///
+    /// # Errors
+    /// Fails when they do not fit.
+    pub fn layout(&self) -> Result<Layout, ImageError> {
+        let contents = self.disk.partitions.iter().zip(&self.trees);
+        let needs: Result<Vec<u64>, ImageError> = contents.map(|(partition, tree)| self.need(partition, tree.as_ref())).collect();
+        Ok(layout::resolve(self.disk, &needs?)?)
+    }
+
+    fn need(&self, partition: &Partition, tree: Option<&RootTree>) -> Result<u64, ImageError> {
+        let Some(tree) = tree else { return Ok(0) };
+        match partition.filesystem {
+            Some(Filesystem::Fat16 | Filesystem::Fat32) => {
+                let needed = fat::minimal_size(tree, &self.fat_options(partition));
+                needed.map_err(|source| ImageError::Fat { id: partition.id.clone(), source })
+            }
+            Some(filesystem) => Ok(profile(filesystem).map_or(0, |profile| ext4::minimal_size(tree, profile))),
+            None => Ok(0),
+        }
+    }
+
+    fn fat_options<'a>(&self, partition: &'a Partition) -> FatOptions<'a> {
+        let kind = partition.filesystem.unwrap_or(Filesystem::Fat32);
+        FatOptions { kind, volume: self.identity.fat_volume(&partition.id), label: partition.filesystem_label.as_deref() }
+    }
+
+    /// Makes the image and returns where its partitions are.
+    ///
+    /// # Errors
+    /// Fails when something does not fit or cannot be written; there is no file under the image's name then that was not there before.
+    pub fn make(&self, tools: &Ext4Tools, path: &Path) -> Result<Layout, ImageError> {
+        let layout = self.layout()?;
+        let failed = |source| ImageError::File { path: path.to_owned(), source };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut image = tempfile::Builder::new().prefix(".oic-").suffix(".raw").tempfile_in(folder).map_err(failed)?;
+        image.as_file().set_len(layout.size).map_err(failed)?;
+        let parts: Vec<_> = self.disk.partitions.iter().zip(&self.trees).zip(&layout.partitions).collect();
+        parts.into_par_iter().try_for_each(|((partition, tree), placed)| self.fill(tools, &image, partition, tree.as_ref(), *placed))?;
+        gpt::write(image.as_file_mut(), self.disk, &layout, &self.identity)?;
+        set_readable(image.as_file()).map_err(failed)?;
+        image.persist(path).map_err(|error| failed(error.error))?;
+        Ok(layout)
+    }
+
+    /// Makes the filesystem of a partition in the image.
+    fn fill(
+        &self,
+        tools: &Ext4Tools,
+        image: &tempfile::NamedTempFile,
+        partition: &Partition,
+        tree: Option<&RootTree>,
+        placed: Placed,
+    ) -> Result<(), ImageError> {
+        let id = || partition.id.clone();
+        let Some(filesystem) = partition.filesystem else { return Ok(()) };
+        let empty = RootTree::new(Metadata::root_owned(0o755, self.epoch.cast_signed()));
+        let tree = tree.unwrap_or(&empty);
+        let uuid = self.identity.filesystem(&partition.id);
+        let label = partition.filesystem_label.as_deref();
+        match filesystem {
+            Filesystem::Fat16 | Filesystem::Fat32 => {
+                let options = self.fat_options(partition);
+                fat::make(tree, image.as_file(), placed.start, placed.size, &options).map_err(|source| ImageError::Fat { id: id(), source })
+            }
+            Filesystem::Swap => {
+                let written = swap::write(image.as_file(), placed.start, placed.size, uuid, label);
+                written.map_err(|source| ImageError::Swap { id: id(), source })
+            }
+            _ => {
+                let profile = profile(filesystem).ok_or_else(|| ImageError::Unsupported { id: id(), kind: filesystem })?;
+                let options = Ext4Options { profile, uuid, label, epoch: self.epoch };
+                let made = ext4::make(tools, tree, image.path(), placed.start, placed.size, &options);
+                made.map_err(|source| ImageError::Ext4 { id: id(), source })
+            }
+        }
+    }
+}
+
+/// Gives a temporary file the mode of ordinary ones.
+fn set_readable(file: &File) -> io::Result<()> {
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+}
+
+/// Returns how an ext filesystem is made, none for other kinds.
+fn profile(filesystem: Filesystem) -> Option<Profile> {
+    match filesystem {
+        Filesystem::Ext2 => Some(Profile::Ext2),
+        Filesystem::Ext3 => Some(Profile::Ext3),
+        Filesystem::Ext4 => Some(Profile::Ext4),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use oic_config::{
+        spec::{Arch, DiskSize, PartitionTableKind, PartitionType},
+        units::ByteSize,
+    };
+
+    use super::*;
+    use crate::{
+        exec,
+        rootfs::{
+            content::Content,
+            testing::{self, EPOCH},
+        },
+    };
+
+    fn partition(id: &str, kind: PartitionType, filesystem: Filesystem, mib: Option<u64>) -> Partition {
+        Partition {
+            id: id.to_owned(),
+            label: id.to_owned(),
+            kind,
+            start: None,
+            end: None,
+            size: mib.map(|mib| ByteSize(mib << 20)),
+            grow: false,
+            filesystem: Some(filesystem),
+            filesystem_label: Some(id.to_owned()),
+            mount_point: None,
+            mount_options: "defaults".to_owned(),
+            flags: if id == "root" { vec!["grow-file-system".to_owned()] } else { Vec::new() },
+        }
+    }
+
+    fn disk() -> Disk {
+        let partitions = vec![
+            partition("esp", PartitionType::Esp, Filesystem::Fat32, Some(48)),
+            partition("swap", PartitionType::Swap, Filesystem::Swap, Some(16)),
+            partition("root", PartitionType::Root(Arch::X86_64), Filesystem::Ext4, None),
+        ];
+        Disk { name: "disk".to_owned(), size: DiskSize::Fixed(ByteSize(256 << 20)), table: PartitionTableKind::Gpt, partitions }
+    }
+
+    fn input(disk: &Disk) -> ImageInput<'_> {
+        let mut root = RootTree::new(Metadata::root_owned(0o755, EPOCH));
+        root.write_file("etc/hostname", Content::bytes(b"image\n".to_vec()), 0o644, EPOCH).unwrap();
+        let mut esp = RootTree::new(Metadata::root_owned(0o755, EPOCH));
+        esp.write_file("EFI/BOOT/BOOTX64.EFI", Content::bytes(vec![1; 5000]), 0o644, EPOCH).unwrap();
+        ImageInput { disk, trees: vec![Some(esp), None, Some(root)], identity: ImageIdentity::new("test"), epoch: EPOCH as u64 }
+    }
+
+    #[test]
+    fn two_runs_give_the_same_image_and_other_programs_read_it() {
+        let Some(tools) = testing::ext4_tools() else {
+            testing::skip("there is no mke2fs that reads archives (OIC_TEST_TOOLS)");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("a.raw"), folder.path().join("b.raw"));
+        let disk = disk();
+        let layout = input(&disk).make(&tools, &first).unwrap();
+        input(&disk).make(&tools, &second).unwrap();
+        let bytes = std::fs::read(&first).unwrap();
+        assert!(bytes == std::fs::read(&second).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        let table = ::gpt::GptConfig::new().open(&first).unwrap();
+        assert_eq!((table.partitions().len(), *table.guid()), (3, ImageIdentity::new("test").disk()));
+        assert_eq!(table.partitions()[&3].flags, 1 << 59);
+        assert_eq!(table.partitions()[&3].part_guid, ImageIdentity::new("test").partition("root"));
+        let root = folder.path().join("root");
+        let Placed { start, size } = layout.partitions[2];
+        std::fs::write(&root, &bytes[start as usize..(start + size) as usize]).unwrap();
+        let tree = crate::disk::ext4_read::read_tree(&crate::rootfs::HostFile::open(&root).unwrap()).unwrap();
+        assert_eq!(tree.file("/etc/hostname").unwrap().read_all(100).unwrap(), b"image\n");
+        if testing::tool("sfdisk").is_some() {
+            let said = exec::run(Command::new("sfdisk").arg("--verify").arg(&first)).unwrap();
+            assert!(String::from_utf8_lossy(&said).contains("No errors detected"), "{}", String::from_utf8_lossy(&said));
+        } else {
+            testing::skip("there is no sfdisk to verify the table");
+        }
+        if let Some(e2fsck) = testing::tool("e2fsck") {
+            exec::run(e2fsck.command().args(["-f", "-n"]).arg(&root)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_names_the_partition_and_the_size() {
+        let disk = disk();
+        let mut input = input(&disk);
+        let large = Content::bytes(vec![1; 60 << 20]);
+        input.trees[0].as_mut().unwrap().write_file("large", large, 0o644, EPOCH).unwrap();
+        let error = input.layout().unwrap_err().to_string();
+        assert!(error.starts_with("partition `esp` has 48MiB, but its content needs 61MiB"), "{error}");
+    }
+}

@@ -1,0 +1,166 @@
+//! What is wrong with a repository.
+
+use std::io;
+
+use oic_config::spec::Repository;
+
+use super::{ReleaseError, TrustError, date};
+use crate::{
+    digest::Sha256Digest,
+    fetch::{FetchError, Url},
+    store::StoreError,
+};
+
+/// Why a repository cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the repository `{repository}`{} cannot be used{}", words_of(.url.as_ref()), origin_words(.origin))]
+pub struct RepositoryError {
+    /// [`Repository::id`].
+    pub repository: String,
+    /// The file that it is about.
+    pub url: Option<Url>,
+    /// Where the repository is configured.
+    pub origin: String,
+    /// What is wrong.
+    #[source]
+    pub problem: Box<RepositoryProblem>,
+}
+
+impl RepositoryError {
+    pub(crate) fn new(repository: &Repository, url: Option<&Url>, problem: RepositoryProblem) -> Self {
+        Self { repository: repository.id.clone(), url: url.cloned(), origin: repository.origin.clone(), problem: Box::new(problem) }
+    }
+
+    /// Returns what the user can do about it, if something helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        self.problem.hint()
+    }
+}
+
+/// What is wrong with a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryProblem {
+    /// A file cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is not signed as it should be.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The Release file makes no sense.
+    #[error("the Release file cannot be understood: {0}")]
+    Release(#[from] ReleaseError),
+    /// It is the Release file of another suite.
+    #[error("it is the Release file of suite `{found_suite}`, code name `{found_codename}`, where `{expected}` was expected")]
+    OtherSuite {
+        /// What is configured.
+        expected: String,
+        /// `Suite`.
+        found_suite: String,
+        /// `Codename`.
+        found_codename: String,
+    },
+    /// The Release file's time is over.
+    #[error("the Release file expired on {} and is of {}; it is {} now", date::words(*.valid_until), date::words(*.date), date::words(*.now))]
+    Expired {
+        /// `Valid-Until`.
+        valid_until: u64,
+        /// `Date`.
+        date: u64,
+        /// What this machine takes for now.
+        now: u64,
+    },
+    /// The Release file is of the future.
+    #[error("the Release file is of {}, and it is {} now", date::words(*.date), date::words(*.now))]
+    OfTheFuture {
+        /// `Date`.
+        date: u64,
+        /// What this machine takes for now.
+        now: u64,
+    },
+    /// There is no index of a component.
+    #[error(
+        "it has no packages for component `{component}` and architecture `{arch}`; its components are {components}, its architectures {architectures}"
+    )]
+    NoIndex {
+        /// What is configured.
+        component: String,
+        /// The architecture.
+        arch: String,
+        /// What there is.
+        components: String,
+        /// What there is.
+        architectures: String,
+    },
+    /// An index cannot be unpacked.
+    #[error("the package index {what} cannot be read")]
+    Index {
+        /// Which.
+        what: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A key that is fetched has changed since the lock was written.
+    #[error("the key at {url} has changed: its SHA-256 is {found}, and {expected} in the lock")]
+    KeyChanged {
+        /// Where the key is.
+        url: String,
+        /// What the lock has.
+        expected: Sha256Digest,
+        /// What is there now.
+        found: Sha256Digest,
+    },
+    /// A key file cannot be read.
+    #[error("the key file {path} cannot be read")]
+    KeyFile {
+        /// Which.
+        path: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The format is one that this version cannot resolve.
+    #[error("repositories in the format `{format}` cannot be resolved by this version of oic")]
+    Unsupported {
+        /// The format.
+        format: &'static str,
+    },
+}
+
+impl RepositoryProblem {
+    /// Returns what the user can do about it, if something helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let words = match self {
+            Self::Fetch(error) => return error.hint(),
+            Self::Store(error) => return error.hint(),
+            Self::Trust(error) => error.hint(),
+            Self::OtherSuite { .. } => "correct the repository's suite (`codename`) or URL in the template, or choose another mirror",
+            Self::Expired { .. } => {
+                "the mirror is out of date, or this machine's clock is wrong; choose another mirror, or use what is there with --allow-expired"
+            }
+            Self::OfTheFuture { .. } => "check this machine's clock",
+            Self::NoIndex { .. } => "correct the repository's components, or the target's architecture, in the template",
+            Self::KeyChanged { .. } => {
+                "check with the repository's owner; if the new key is right, remove the `key` entry of this repository from the lock and update it"
+            }
+            Self::Release(_) | Self::Index { .. } | Self::KeyFile { .. } | Self::Unsupported { .. } => return None,
+        };
+        Some(words.to_owned())
+    }
+
+    /// Tells whether another mirror may do better.
+    pub(super) fn is_of_mirror(&self) -> bool {
+        matches!(self, Self::Trust(_) | Self::Release(_) | Self::OtherSuite { .. } | Self::Expired { .. } | Self::OfTheFuture { .. })
+    }
+}
+
+fn words_of(url: Option<&Url>) -> String {
+    url.map_or_else(String::new, |url| format!(" ({url})"))
+}
+
+fn origin_words(origin: &str) -> String {
+    if origin.is_empty() { String::new() } else { format!(" [{origin}]") }
+}

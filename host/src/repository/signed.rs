@@ -1,0 +1,273 @@
+//! The Release file of a repository: fetched or remembered, verified, and of the right suite and time.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Access, Release, RepositoryError, RepositoryProblem, TrustError, Verified,
+    site::Site,
+    trust::{RELEASE_LIMIT, clearsigned_text},
+};
+use crate::{
+    build::progress::{Event, Level},
+    digest::Sha256Digest,
+    fetch::{Document, DocumentRequest, FetchError, Url, Validators},
+    store::{Bucket, StoreError},
+};
+
+/// A Release file may be this much younger than the clock of this machine.
+const CLOCK_TOLERANCE: u64 = 3600;
+
+/// A verified Release file.
+#[derive(Debug)]
+pub(super) struct SignedRelease {
+    pub(super) release: Release,
+    /// SHA-256 of the signed text.
+    pub(super) digest: Sha256Digest,
+    pub(super) signed_by: String,
+}
+
+/// The files of a release as the server has them.
+#[derive(Debug)]
+enum Raw {
+    /// `InRelease`.
+    Inline(Vec<u8>),
+    /// `Release` and `Release.gpg`; the latter may be missing.
+    Detached(Vec<u8>, Option<Vec<u8>>),
+}
+
+/// What the store remembers of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// `InRelease`, or `Release`.
+    file: Sha256Digest,
+    is_inline: bool,
+    signature: Option<Sha256Digest>,
+    /// Digest of the URL that had it: the URL may have a password in it.
+    url: Sha256Digest,
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+/// Returns the current Release file of each repository; all are asked at the same time.
+pub(super) fn releases(access: &Access<'_>, sites: &[Site<'_>]) -> Result<Vec<SignedRelease>, RepositoryError> {
+    let known: Vec<_> = sites.iter().map(|site| Known::load(access, site)).collect();
+    let is_remembered = |site: &Site<'_>| access.fetcher.is_offline() && !site.bases.iter().any(Url::is_file);
+    let requests: Vec<_> = sites
+        .iter()
+        .zip(&known)
+        .filter(|(site, _)| !is_remembered(site))
+        .map(|(site, known)| site.inline_request(&site.bases, known.as_ref()))
+        .collect();
+    let mut outcomes = access.fetcher.documents(&requests).into_iter();
+    let mut releases = Vec::new();
+    for (site, known) in sites.iter().zip(&known) {
+        let release = if is_remembered(site) {
+            remembered(access, site, known.as_ref())?
+        } else {
+            let outcome = outcomes.next().unwrap_or_else(|| Err(FetchError::Lost { what: site.release_name() }));
+            Candidate { access, site, known: known.as_ref() }.settle(outcome)?
+        };
+        releases.push(release);
+    }
+    Ok(releases)
+}
+
+/// Returns the Release file that the store has.
+fn remembered(access: &Access<'_>, site: &Site<'_>, known: Option<&Known>) -> Result<SignedRelease, RepositoryError> {
+    let what = site.release_name();
+    let raw = known.and_then(|known| known.raw(access)).ok_or_else(|| site.error(None, FetchError::Offline { what }.into()))?;
+    examine(access, site, &raw).map_err(|problem| site.error(site.bases.first(), problem))
+}
+
+struct Candidate<'a> {
+    access: &'a Access<'a>,
+    site: &'a Site<'a>,
+    known: Option<&'a Known>,
+}
+
+impl Candidate<'_> {
+    /// Makes a verified Release file of what came first, or of what another mirror has when that was of no use.
+    fn settle(&self, first: Result<Document, FetchError>) -> Result<SignedRelease, RepositoryError> {
+        let (access, site) = (self.access, self.site);
+        let mut bases = site.bases.clone();
+        let mut outcome = first;
+        let mut earlier: Option<RepositoryError> = None;
+        loop {
+            let (problem, url) = match outcome {
+                Ok(document) => match self.of_document(&document) {
+                    Ok(release) => return Ok(release),
+                    Err(problem) => (problem, document.url),
+                },
+                Err(error) if error.is_not_found() => return self.detached(&bases, error).map_err(|error| earlier.unwrap_or(error)),
+                Err(error) => return Err(earlier.unwrap_or_else(|| site.error(None, error.into()))),
+            };
+            let is_hopeful = problem.is_of_mirror();
+            let error = site.error(Some(&url), problem);
+            bases.retain(|base| site.file(base, "InRelease") != url);
+            if !is_hopeful || bases.is_empty() {
+                return Err(earlier.unwrap_or(error));
+            }
+            warn(access, &format!("{error}: {}; trying another mirror", error.problem));
+            earlier.get_or_insert(error);
+            outcome = access.fetcher.document(&site.inline_request(&bases, None));
+        }
+    }
+
+    fn of_document(&self, document: &Document) -> Result<SignedRelease, RepositoryProblem> {
+        let raw = match (&document.bytes, self.known) {
+            (Some(bytes), _) => Raw::Inline(bytes.clone()),
+            (None, Some(known)) => known.raw(self.access).ok_or(FetchError::Lost { what: self.site.release_name() })?,
+            (None, None) => return Err(FetchError::Lost { what: self.site.release_name() }.into()),
+        };
+        let release = examine(self.access, self.site, &raw)?;
+        Known::save(self.access, self.site, &raw, &document.url, &document.validators)?;
+        Ok(release)
+    }
+
+    /// Uses `Release` and `Release.gpg` of the first mirror that has them good.
+    fn detached(&self, bases: &[Url], missing: FetchError) -> Result<SignedRelease, RepositoryError> {
+        let (access, site) = (self.access, self.site);
+        let fetch = |url: Url| {
+            let what = site.release_name();
+            access.fetcher.document(&DocumentRequest { what, urls: vec![url], limit: RELEASE_LIMIT, known: None })
+        };
+        let mut earlier = None;
+        for base in bases {
+            let url = site.file(base, "Release");
+            let release = match fetch(url.clone()) {
+                Ok(document) => document.bytes.unwrap_or_default(),
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => {
+                    earlier.get_or_insert_with(|| site.error(None, error.into()));
+                    continue;
+                }
+            };
+            let signature = match fetch(site.file(base, "Release.gpg")) {
+                Ok(document) => document.bytes,
+                Err(error) if error.is_not_found() => None,
+                Err(error) => {
+                    earlier.get_or_insert_with(|| site.error(None, error.into()));
+                    continue;
+                }
+            };
+            let raw = Raw::Detached(release, signature);
+            let examined = examine(access, site, &raw).and_then(|release| {
+                Known::save(access, site, &raw, &url, &Validators::default())?;
+                Ok(release)
+            });
+            match examined {
+                Ok(release) => return Ok(release),
+                Err(problem) => drop(earlier.get_or_insert_with(|| site.error(Some(&url), problem))),
+            }
+        }
+        Err(earlier.unwrap_or_else(|| site.error(None, missing.into())))
+    }
+}
+
+impl Site<'_> {
+    fn release_name(&self) -> String {
+        format!("the Release file of {}", self.repository.id)
+    }
+
+    fn inline_request(&self, bases: &[Url], known: Option<&Known>) -> DocumentRequest {
+        let urls: Vec<_> = bases.iter().map(|base| self.file(base, "InRelease")).collect();
+        let what = self.release_name();
+        let known = known.filter(|known| known.is_inline).and_then(|known| {
+            let url = urls.iter().find(|url| url.digest() == known.url)?;
+            Some((url.clone(), Validators { etag: known.etag.clone(), last_modified: known.last_modified.clone() }))
+        });
+        DocumentRequest { what, urls, limit: RELEASE_LIMIT, known }
+    }
+}
+
+/// Verifies and understands a Release file, and checks that it is the one that was asked for.
+fn examine(access: &Access<'_>, site: &Site<'_>, raw: &Raw) -> Result<SignedRelease, RepositoryProblem> {
+    let verified = match (&site.keyring, raw) {
+        (Some(keyring), Raw::Inline(bytes)) => keyring.verify_inline(bytes, access.now)?,
+        (Some(keyring), Raw::Detached(bytes, Some(signature))) => keyring.verify_detached(bytes, signature, access.now)?,
+        (Some(keyring), Raw::Detached(_, None)) => return Err(TrustError::Unsigned { expected: keyring.fingerprints() }.into()),
+        (None, Raw::Inline(bytes)) => Verified { text: clearsigned_text(bytes), signed_by: String::new() },
+        (None, Raw::Detached(bytes, _)) => Verified { text: bytes.clone(), signed_by: String::new() },
+    };
+    let release = Release::parse(&verified.text)?;
+    check_suite(site, &release)?;
+    check_dates(access, site, &release)?;
+    Ok(SignedRelease { release, digest: Sha256Digest::of(&verified.text), signed_by: verified.signed_by })
+}
+
+/// A signature says who made a Release file, not that it is the one that was asked for: a mirror could give an old suite's.
+fn check_suite(site: &Site<'_>, release: &Release) -> Result<(), RepositoryProblem> {
+    let expected = &site.repository.suite;
+    let names = [&release.suite, &release.codename];
+    if site.is_flat() || names.contains(&expected) || names.iter().all(|name| name.is_empty()) {
+        return Ok(());
+    }
+    Err(RepositoryProblem::OtherSuite {
+        expected: expected.clone(),
+        found_suite: release.suite.clone(),
+        found_codename: release.codename.clone(),
+    })
+}
+
+fn check_dates(access: &Access<'_>, site: &Site<'_>, release: &Release) -> Result<(), RepositoryProblem> {
+    let now = access.now;
+    if release.date > now.saturating_add(CLOCK_TOLERANCE) {
+        return Err(RepositoryProblem::OfTheFuture { date: release.date, now });
+    }
+    let Some(valid_until) = release.valid_until.filter(|end| *end < now) else { return Ok(()) };
+    let expired = RepositoryProblem::Expired { valid_until, date: release.date, now };
+    if !access.allow_expired {
+        return Err(expired);
+    }
+    warn(access, &format!("{}: {expired}", site.repository.id));
+    Ok(())
+}
+
+fn warn(access: &Access<'_>, text: &str) {
+    access.observer.event(&Event::Message { level: Level::Warning, text });
+}
+
+impl Known {
+    /// Returns the name of the record: a repository is known by its canonical place, whichever mirror had it.
+    fn name(site: &Site<'_>) -> String {
+        let place = match &site.repository.location {
+            oic_config::spec::RepositoryLocation::Url(url) => url.clone(),
+            oic_config::spec::RepositoryLocation::Path(path) => path.display().to_string(),
+        };
+        format!("release {} {place}", site.repository.suite)
+    }
+
+    fn load(access: &Access<'_>, site: &Site<'_>) -> Option<Self> {
+        let record = access.store.record(&Self::name(site))?;
+        let known: Self = serde_json::from_slice(&record).ok()?;
+        // Without its file the server must not be told that the version is known.
+        access.store.entry(Bucket::Metadata, &known.file).map(|_| known)
+    }
+
+    fn save(access: &Access<'_>, site: &Site<'_>, raw: &Raw, url: &Url, validators: &Validators) -> Result<(), StoreError> {
+        let (file, is_inline, signature) = match raw {
+            Raw::Inline(bytes) => (bytes, true, None),
+            Raw::Detached(bytes, signature) => (bytes, false, signature.as_ref()),
+        };
+        let known = Self {
+            file: access.store.put_bytes(Bucket::Metadata, file)?,
+            is_inline,
+            signature: signature.map(|bytes| access.store.put_bytes(Bucket::Metadata, bytes)).transpose()?,
+            url: url.digest(),
+            etag: validators.etag.clone(),
+            last_modified: validators.last_modified.clone(),
+        };
+        if Self::load(access, site).as_ref() == Some(&known) {
+            return Ok(());
+        }
+        access.store.set_record(&Self::name(site), &serde_json::to_vec(&known).unwrap_or_default())
+    }
+
+    fn raw(&self, access: &Access<'_>) -> Option<Raw> {
+        let read = |digest| fs::read(access.store.entry(Bucket::Metadata, digest)?).ok();
+        let file = read(&self.file)?;
+        Some(if self.is_inline { Raw::Inline(file) } else { Raw::Detached(file, self.signature.as_ref().and_then(read)) })
+    }
+}

@@ -1,0 +1,183 @@
+//! What the tests of trees and disks share: packages made by hand, trees to compare, private tools.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use oic_protocol::StoreBlob;
+
+use super::{Content, Deb, DebCache, Inode, Kind, Metadata, PackageInput, RootTree, tar};
+use crate::{digest::Sha256Digest, disk::ext4::Ext4Tools, exec::Program};
+
+/// Time of everything that tests make.
+pub(crate) const EPOCH: i64 = 1_700_000_000;
+
+/// Says on the terminal why a test did nothing.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub(crate) fn skip(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// Returns a tool: below the folder `OIC_TEST_TOOLS`, started by the loader there, or the host's own.
+#[expect(clippy::disallowed_methods, reason = "only tests read this variable")]
+pub(crate) fn tool(name: &str) -> Option<Program> {
+    let folders = ["usr/sbin", "usr/bin", "sbin", "bin"];
+    if let Some(root) = std::env::var_os("OIC_TEST_TOOLS") {
+        let root = PathBuf::from(root);
+        let program = folders.iter().map(|folder| root.join(folder).join(name)).find(|path| path.exists())?;
+        let libraries = root.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
+        let loader = std::fs::read_dir(&libraries).ok()?.flatten().find(|entry| entry.file_name().as_bytes().starts_with(b"ld-linux"))?;
+        let argv = vec![loader.path().into(), "--library-path".into(), libraries.into(), program.into()];
+        return Some(Program { argv, env: Vec::new() });
+    }
+    folders.iter().map(|folder| Path::new("/").join(folder).join(name)).find(|path| path.exists()).map(|path| Program::host(&path))
+}
+
+/// Returns an e2fsprogs that reads archives, none when there is none.
+pub(crate) fn ext4_tools() -> Option<Ext4Tools> {
+    let tools = Ext4Tools { mke2fs: tool("mke2fs")?, debugfs: tool("debugfs")? };
+    let folder = tempfile::tempdir().unwrap();
+    let tree = RootTree::new(Metadata::root_owned(0o755, 0));
+    let options = crate::disk::ext4::Ext4Options {
+        profile: crate::disk::ext4::Profile::Scratch,
+        uuid: uuid::Uuid::nil(),
+        label: None,
+        epoch: EPOCH as u64,
+    };
+    crate::disk::ext4::make(&tools, &tree, &folder.path().join("probe"), 0, 8 << 20, &options).ok().map(|()| tools)
+}
+
+/// A file of a package made by hand.
+#[derive(Clone)]
+pub(crate) struct Packed(pub(crate) &'static str, pub(crate) Metadata, pub(crate) Kind);
+
+/// Returns a regular file.
+pub(crate) fn file(path: &'static str, text: &str) -> Packed {
+    Packed(path, Metadata::root_owned(0o644, EPOCH - 60), Kind::File(Content::bytes(text.as_bytes().to_vec())))
+}
+
+/// Returns a symbolic link.
+pub(crate) fn symlink(path: &'static str, target: &str) -> Packed {
+    Packed(path, Metadata::root_owned(0o777, EPOCH - 60), Kind::Symlink(target.as_bytes().into()))
+}
+
+/// Writes a package: control files by name, and a tree of files with their parents.
+pub(crate) fn write_deb(folder: &Path, control: &[(&str, &str)], files: &[Packed], links: &[(&str, &str)]) -> PathBuf {
+    let mut data = RootTree::new(Metadata::root_owned(0o755, EPOCH));
+    for Packed(path, metadata, kind) in files {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        data.make_directories(parent, EPOCH).unwrap();
+        data.insert(path, Inode { metadata: metadata.clone(), kind: kind.clone() }).unwrap();
+    }
+    for (path, target) in links {
+        let id = data.lookup(target).unwrap();
+        data.link(path, id).unwrap();
+    }
+    let mut meta = RootTree::new(Metadata::root_owned(0o755, EPOCH));
+    for (name, text) in control {
+        let mode = if ["preinst", "postinst"].contains(name) { 0o755 } else { 0o644 };
+        meta.write_file(name, Content::bytes(text.as_bytes().to_vec()), mode, EPOCH).unwrap();
+    }
+    let name = control.iter().find(|(name, _)| *name == "control").unwrap().1.lines().next().unwrap().replace("Package: ", "");
+    let path = folder.join(format!("{name}-{}.deb", Sha256Digest::of(format!("{control:?}").as_bytes())));
+    let mut output = std::fs::File::create(&path).unwrap();
+    let mut bytes = b"!<arch>\n".to_vec();
+    let mut member = |name: &str, content: &[u8]| {
+        bytes.extend_from_slice(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len()).as_bytes());
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len().next_multiple_of(2), b'\n');
+    };
+    let archive = |tree: &RootTree| {
+        let mut archive = Vec::new();
+        tar::write_tree(tree, &mut archive).unwrap();
+        archive
+    };
+    member("debian-binary", b"2.0\n");
+    member("control.tar.zst", &zstd::encode_all(&archive(&meta)[..], 3).unwrap());
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    xz.write_all(&archive(&data)).unwrap();
+    member("data.tar.xz", &xz.finish().unwrap());
+    output.write_all(&bytes).unwrap();
+    path
+}
+
+/// Opens packages as the build does.
+pub(crate) fn open(cache: &Path, packages: &[PathBuf]) -> Vec<PackageInput> {
+    let digest = |path: &Path| Sha256Digest::of_reader(&mut std::fs::File::open(path).unwrap()).unwrap();
+    let keyed: Vec<_> = packages.iter().map(|path| (path.clone(), digest(path))).collect();
+    let debs = DebCache::new(cache).open_all(&keyed).unwrap();
+    let input = |(deb, path): (Deb, &PathBuf)| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        PackageInput { deb, blob: StoreBlob { name: name.clone(), path: name, size: 0 } }
+    };
+    debs.into_iter().zip(packages).map(input).collect()
+}
+
+/// What a tree has at a path, as text that can be compared.
+pub(crate) type Listing = BTreeMap<String, String>;
+
+/// Describes a tree.
+pub(crate) fn listing(tree: &RootTree) -> Listing {
+    let describe = |entry: super::Entry<'_>| {
+        let path = String::from_utf8_lossy(&entry.path).into_owned();
+        let first = entry.link_to.map_or_else(|| path.clone(), |first| String::from_utf8_lossy(&first).into_owned());
+        let Metadata { mode, uid, gid, mtime, xattrs } = &entry.inode.metadata;
+        let kind = match &entry.inode.kind {
+            Kind::File(content) => {
+                format!("{} {} at {mtime} as {first}", content.size(), Sha256Digest::of_reader(&mut content.reader()).unwrap())
+            }
+            Kind::Symlink(target) => format!("-> {} at {mtime}", String::from_utf8_lossy(target)),
+            Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => format!("{major}:{minor}"),
+            _ => String::new(),
+        };
+        let mode = if matches!(entry.inode.kind, Kind::Symlink(_)) { 0o777 } else { *mode };
+        (path, format!("{} {mode:o} {uid}:{gid} {xattrs:?} {kind}", entry.inode.kind.name()))
+    };
+    tree.walk().map(describe).collect()
+}
+
+/// Reads a folder of the host into a tree.
+pub(crate) fn read_folder(folder: &Path) -> RootTree {
+    let metadata = |path: &Path| {
+        let stat = path.symlink_metadata().unwrap();
+        Metadata { mode: (stat.mode() & 0o7777) as u16, uid: stat.uid(), gid: stat.gid(), mtime: stat.mtime(), xattrs: BTreeMap::new() }
+    };
+    let mut tree = RootTree::new(metadata(folder));
+    let mut known = BTreeMap::new();
+    let mut pending = vec![(folder.to_owned(), tree.root())];
+    while let Some((path, parent)) = pending.pop() {
+        for entry in std::fs::read_dir(&path).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            let stat = path.symlink_metadata().unwrap();
+            let kind = match stat.mode() & 0o170_000 {
+                0o040_000 => Kind::directory(),
+                0o120_000 => Kind::Symlink(std::fs::read_link(&path).unwrap().as_os_str().as_bytes().into()),
+                0o100_000 => Kind::File(Content::whole_file(&path).unwrap()),
+                0o010_000 => Kind::Fifo,
+                _ => panic!("{} is of an unexpected kind", path.display()),
+            };
+            let is_directory = matches!(kind, Kind::Directory(_));
+            let id = *known.entry((stat.dev(), stat.ino())).or_insert_with(|| tree.allocate(Inode { metadata: metadata(&path), kind }));
+            assert!(tree.attach_to(parent, entry.file_name().as_bytes(), id));
+            if is_directory {
+                pending.push((path, id));
+            }
+        }
+    }
+    tree
+}
+
+/// Returns the lines in which two listings differ.
+pub(crate) fn difference(ours: &Listing, theirs: &Listing) -> Vec<String> {
+    let mut lines = Vec::new();
+    for path in ours.keys().chain(theirs.keys()).collect::<std::collections::BTreeSet<_>>() {
+        let (a, b) = (ours.get(path), theirs.get(path));
+        if a != b {
+            lines.push(format!("{path}: {a:?} | {b:?}"));
+        }
+    }
+    lines
+}

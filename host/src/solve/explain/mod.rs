@@ -1,0 +1,239 @@
+//! Why there is no solution, in words.
+//!
+//! Owns the kinds of problems, their text, and their hints. The text names what was asked for and where, then who needs what,
+//! one line per step, then what stands in the way. Found in this order, the first that explains it ends the search:
+//!
+//! 1. requests that mean nothing: unknown names and versions ([`super::selection`] finds them, all of them);
+//! 2. a dependency that nothing can meet, whatever is chosen;
+//! 3. two packages that follow without a choice and exclude each other;
+//! 4. a smallest group of requests that cannot be met together.
+
+mod reason;
+mod similar;
+
+use std::fmt;
+
+use oic_config::spec::{PackageRequest, VersionPin};
+
+pub(super) use reason::explain;
+
+use super::universe::{NameId, PackageId, Universe};
+
+/// Why the requests cannot be met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// What is wrong; at least one.
+    pub problems: Vec<Problem>,
+}
+
+/// One request, as messages show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The request as written: name or glob, with the version.
+    pub request: String,
+    /// Where it is written.
+    pub origin: String,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// No package has this name, or matches this glob.
+    UnknownName {
+        /// The request.
+        asked: Asked,
+        /// Names that are like it, the likest first.
+        similar: Vec<String>,
+        /// Where a package of this name is, that this universe does not take.
+        elsewhere: Vec<String>,
+    },
+    /// The package exists, the version does not.
+    UnknownVersion {
+        /// The request.
+        asked: Asked,
+        /// The package.
+        name: String,
+        /// Versions that exist, with their repositories.
+        versions: Vec<String>,
+    },
+    /// Several packages provide the name, and none has it.
+    OnlyVirtual {
+        /// The request.
+        asked: Asked,
+        /// Who provides it.
+        providers: Vec<String>,
+    },
+    /// Requests ask for different versions of one package.
+    TwoVersions {
+        /// The package.
+        name: String,
+        /// The requests.
+        asked: Vec<Asked>,
+    },
+    /// The requests cannot be met, for a reason that has a beginning and an end.
+    Impossible {
+        /// The requests that lead there; empty when the base set alone does.
+        asked: Vec<Asked>,
+        /// Who needs what, and what stands in the way; one line each.
+        steps: Vec<String>,
+    },
+    /// The search was given up.
+    TooHard,
+}
+
+impl Asked {
+    fn new(request: &PackageRequest) -> Self {
+        let version = match &request.version {
+            Some(VersionPin::Exact(version)) => format!("={version}"),
+            None => String::new(),
+        };
+        Self { request: format!("{}{version}", request.name), origin: request.origin.clone() }
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` ({})", self.request, self.origin)
+    }
+}
+
+impl Conflict {
+    pub(super) fn too_hard() -> Self {
+        Self { problems: vec![Problem::TooHard] }
+    }
+
+    /// Returns the names that no package has, so that the caller can look for them where the solver does not.
+    pub fn unknown_names(&self) -> impl Iterator<Item = &str> {
+        self.problems.iter().filter_map(|problem| match problem {
+            Problem::UnknownName { asked, .. } => Some(asked.request.split('=').next().unwrap_or_default()),
+            _ => None,
+        })
+    }
+
+    /// Notes where an unknown name exists, for example `component contrib, which is not enabled`.
+    pub fn note_elsewhere(&mut self, name: &str, place: &str) {
+        for problem in &mut self.problems {
+            if let Problem::UnknownName { asked, elsewhere, .. } = problem
+                && asked.request.split('=').next() == Some(name)
+            {
+                elsewhere.push(place.to_owned());
+            }
+        }
+    }
+
+    /// Returns what a user can do, one sentence each.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let mut hints: Vec<_> = self.problems.iter().filter_map(Problem::hint).collect();
+        hints.dedup();
+        hints
+    }
+}
+
+impl Problem {
+    pub(super) fn unknown_name(universe: &Universe, wanted: &PackageRequest) -> Self {
+        Self::UnknownName {
+            asked: Asked::new(wanted),
+            similar: similar::similar_names(universe, &wanted.name),
+            elsewhere: excluded_places(universe, &wanted.name),
+        }
+    }
+
+    pub(super) fn unknown_version(universe: &Universe, wanted: &PackageRequest, name: NameId, _version: &str) -> Self {
+        let mut versions = universe.versions(name).to_vec();
+        versions.sort_by(|&left, &right| universe.by_policy(left, right));
+        let shown = |id: PackageId| format!("{} [{}]", universe.record(id).version(), universe.repository(id).id);
+        let mut versions: Vec<_> = versions.into_iter().map(shown).collect();
+        versions.dedup();
+        Self::UnknownVersion { asked: Asked::new(wanted), name: universe.name_text(name).to_owned(), versions }
+    }
+
+    pub(super) fn only_virtual(universe: &Universe, wanted: &PackageRequest, providers: &[NameId]) -> Self {
+        let mut providers: Vec<_> = providers.iter().map(|&name| universe.name_text(name).to_owned()).collect();
+        providers.sort();
+        Self::OnlyVirtual { asked: Asked::new(wanted), providers }
+    }
+
+    pub(super) fn two_versions<'a>(universe: &Universe, name: NameId, requests: impl Iterator<Item = &'a PackageRequest>) -> Self {
+        Self::TwoVersions { name: universe.name_text(name).to_owned(), asked: requests.map(Asked::new).collect() }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownName { elsewhere, .. } if !elsewhere.is_empty() => Some(format!("it exists in {}", elsewhere.join("; "))),
+            Self::UnknownName { similar, .. } if !similar.is_empty() => Some(format!("did you mean {}?", quoted(similar))),
+            Self::UnknownName { .. } => Some("add the repository that has it under `packageRepositories`".to_owned()),
+            Self::UnknownVersion { versions, .. } => Some(format!("ask for one of: {}", versions.join(", "))),
+            Self::OnlyVirtual { providers, .. } => Some(format!("ask for one of the packages that provide it: {}", providers.join(", "))),
+            Self::TwoVersions { .. } => Some("ask for one version".to_owned()),
+            Self::Impossible { .. } => None,
+            Self::TooHard => Some("ask for versions or providers where there is a choice".to_owned()),
+        }
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns where a package of this very name exists and why it is not taken.
+fn excluded_places(universe: &Universe, name: &str) -> Vec<String> {
+    let mut places = Vec::new();
+    for repository in universe.repositories() {
+        let found: Vec<_> = repository.index.packages().filter(|record| record.name() == name).collect();
+        let Some(record) = found.first() else {
+            continue;
+        };
+        places.push(if repository.priority < 0 {
+            format!("repository {}, whose priority {} forbids it", repository.id, repository.priority)
+        } else if record.architecture() != "all" && record.architecture() != universe.arch().deb_name() {
+            format!("repository {} for {} only", repository.id, record.architecture())
+        } else {
+            format!("repository {}, whose allowPackages does not name it", repository.id)
+        });
+    }
+    places.sort();
+    places.dedup();
+    places
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownName { asked, .. } => write!(f, "no package is called {asked}"),
+            Self::UnknownVersion { asked, name, .. } => write!(f, "{name} exists, but not in the version that {asked} asks for"),
+            Self::OnlyVirtual { asked, .. } => write!(f, "{asked} is not a package, and several packages provide it"),
+            Self::TwoVersions { name, asked } => write!(f, "different versions of {name} are asked for: {}", listed(asked)),
+            Self::Impossible { asked, steps } => {
+                match &asked[..] {
+                    [] => write!(f, "the base set cannot be installed")?,
+                    [only] => write!(f, "{only} cannot be installed")?,
+                    several => write!(f, "{} cannot be installed together", listed(several))?,
+                }
+                steps.iter().try_for_each(|step| write!(f, "\n  {step}"))
+            }
+            Self::TooHard => write!(f, "the search for a solution was given up: there are too many combinations"),
+        }
+    }
+}
+
+fn listed(asked: &[Asked]) -> String {
+    let shown: Vec<_> = asked.iter().map(ToString::to_string).collect();
+    match shown.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,111 @@
+//! The emulator of an architecture and the firmware that images of it boot with: the host's where they are good enough, else
+//! those of a tool set.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use oic_builder_vm::{Accelerator, GuestArch, Machine, Qemu};
+use oic_config::spec::Arch;
+
+use super::{ToolError, Tools};
+use crate::{env, exec};
+
+/// The oldest QEMU that is used, as major and minor version.
+const OLDEST: (u32, u32) = (7, 2);
+
+/// An emulator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emulator {
+    /// How it is started.
+    pub qemu: Qemu,
+    /// What it is, for people: `/usr/bin/qemu-system-x86_64 10.0`, or the package.
+    pub description: String,
+}
+
+/// UEFI firmware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firmware {
+    /// The code.
+    pub code: PathBuf,
+    /// The empty variable store.
+    pub vars: PathBuf,
+}
+
+/// Returns the guest architecture that an image's is.
+#[must_use]
+pub fn guest_arch(arch: Arch) -> GuestArch {
+    match arch {
+        Arch::X86_64 => GuestArch::X86_64,
+        Arch::Aarch64 => GuestArch::Aarch64,
+        Arch::Riscv64 => GuestArch::Riscv64,
+    }
+}
+
+/// Returns the emulator that `OIC_QEMU` names, or the one on the path, if it is new enough.
+#[must_use]
+pub fn host_emulator(arch: Arch) -> Option<Emulator> {
+    let name = Machine::of(guest_arch(arch), Accelerator::Tcg).emulator;
+    let path = env::get(env::OIC_QEMU).map(PathBuf::from).filter(|path| path.file_name().is_some_and(|file| file == name));
+    let path = path.or_else(|| {
+        let folders = env::get("PATH")?;
+        std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+    })?;
+    let version = version(&path)?;
+    let qemu = Qemu { argv: vec![path.clone().into()], env: Vec::new(), data_dirs: Vec::new() };
+    (version >= OLDEST).then(|| Emulator { qemu, description: format!("{} {}.{}", path.display(), version.0, version.1) })
+}
+
+/// Asks a QEMU for its version.
+fn version(path: &Path) -> Option<(u32, u32)> {
+    let output = exec::run(Command::new(path).arg("--version")).ok()?;
+    parse_version(&String::from_utf8(output).ok()?)
+}
+
+/// Reads `QEMU emulator version 7.2.18 (Debian …)`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let version = text.split("version ").nth(1)?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+impl Tools {
+    /// Returns the emulator of a tool set.
+    ///
+    /// # Errors
+    /// Fails when it is not there.
+    pub fn emulator(&self, arch: Arch) -> Result<Emulator, ToolError> {
+        let name = Machine::of(guest_arch(arch), Accelerator::Tcg).emulator;
+        let program = self.program(&format!("usr/bin/{name}"))?;
+        let data = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"].map(|folder| self.folder().join(folder));
+        let data_dirs = data.into_iter().filter(|folder| folder.is_dir()).collect();
+        Ok(Emulator { qemu: Qemu { argv: program.argv, env: program.env, data_dirs }, description: format!("{name}, unpacked by oic") })
+    }
+
+    /// Returns the firmware of a tool set.
+    ///
+    /// # Errors
+    /// Fails when it is not there.
+    pub fn firmware(&self, arch: Arch) -> Result<Firmware, ToolError> {
+        let (code, vars) = match arch {
+            Arch::X86_64 => ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd"),
+            Arch::Aarch64 => ("usr/share/AAVMF/AAVMF_CODE.no-secboot.fd", "usr/share/AAVMF/AAVMF_VARS.fd"),
+            Arch::Riscv64 => ("usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd", "usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd"),
+        };
+        Ok(Firmware { code: self.file(code)?, vars: self.file(vars)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_qemu_prints_them() {
+        assert_eq!(parse_version("QEMU emulator version 7.2.18 (Debian 1:7.2+dfsg-7+deb12u16)\nCopyright"), Some((7, 2)));
+        assert_eq!(parse_version("QEMU emulator version 10.0.2"), Some((10, 0)));
+        assert_eq!(parse_version("bash: no such thing"), None);
+        assert!((10, 0) > OLDEST && (7, 1) < OLDEST);
+    }
+}
