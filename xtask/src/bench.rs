@@ -152,12 +152,15 @@ fn stage_times(events: &str) -> Result<BTreeMap<String, f64>> {
 
 /// Takes down the peak memory of a process and its children.
 fn sample_memory(parent: u32, peaks: &mut BTreeMap<String, u64>) {
-    let children = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let children =
+        fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for process in children {
         let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { continue };
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned));
         let is_ours = process == parent || field("PPid:").is_some_and(|id| id == parent.to_string());
-        let (true, Some(name), Some(peak)) = (is_ours, field("Name:"), field("VmHWM:").and_then(|text| text.parse::<u64>().ok())) else { continue };
+        let (true, Some(name), Some(peak)) = (is_ours, field("Name:"), field("VmHWM:").and_then(|text| text.parse::<u64>().ok())) else {
+            continue;
+        };
         let name = if process == parent { "oic".to_owned() } else { format!("child {name}") };
         let known = peaks.entry(name).or_default();
         *known = (*known).max(peak * 1024);

@@ -43,7 +43,8 @@ pub fn contents(spec: &ImageSpec, lock: &LockedImage, debs: &[Deb]) -> Contents 
 /// Returns what reports say of one package.
 fn record(lock: &LockedImage, package: &LockedPackage, stanza: Option<&Stanza>) -> PackageRecord {
     let repository = lock.repositories.iter().find(|repository| repository.id == package.repository);
-    let url = repository.filter(|repository| repository.url.contains("://")).map(|repository| format!("{}/{}", repository.url, package.path));
+    let url =
+        repository.filter(|repository| repository.url.contains("://")).map(|repository| format!("{}/{}", repository.url, package.path));
     PackageRecord {
         name: package.name.clone(),
         arch: package.arch.clone(),

@@ -181,7 +181,8 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work)?, false)))?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
-    let outputs = stage(observer, Stage::Report, || Ok::<_, BuildError>((outputs::publish(&described, &artifacts, &work, options)?, false)))?;
+    let outputs =
+        stage(observer, Stage::Report, || Ok::<_, BuildError>((outputs::publish(&described, &artifacts, &work, options)?, false)))?;
     Ok(BuildOutcome { outputs })
 }
 

@@ -21,7 +21,10 @@ use crate::{
     lock::{PackageLock, file as lock_file},
     report::{
         checksums, dot,
-        manifest::{BuildManifest, BuilderRecord, FileRecord, ImageRecord, InputsRecord, MANIFEST_VERSION, OutputRecord, RepositoryRecord, ToolRecord},
+        manifest::{
+            BuildManifest, BuilderRecord, FileRecord, ImageRecord, InputsRecord, MANIFEST_VERSION, OutputRecord, RepositoryRecord,
+            ToolRecord,
+        },
         packages,
         spdx::{self, ImageIdentity},
     },
@@ -69,7 +72,12 @@ pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir) -> Result<Ve
 }
 
 /// Writes the reports, hashes everything and puts it into the output folder.
-pub(super) fn publish(described: &Described<'_>, artifacts: &[String], work: &WorkDir, options: &BuildOptions) -> Result<Vec<OutputRecord>, OutputError> {
+pub(super) fn publish(
+    described: &Described<'_>,
+    artifacts: &[String],
+    work: &WorkDir,
+    options: &BuildOptions,
+) -> Result<Vec<OutputRecord>, OutputError> {
     let contents = described.contents;
     let identity = ImageIdentity {
         name: described.spec.name.clone(),
@@ -169,7 +177,11 @@ fn manifest(described: &Described<'_>, outputs: Vec<OutputRecord>) -> BuildManif
             repositories: image
                 .repositories
                 .iter()
-                .map(|repository| RepositoryRecord { url: repository.url.clone(), suite: repository.suite.clone(), metadata: repository.metadata })
+                .map(|repository| RepositoryRecord {
+                    url: repository.url.clone(),
+                    suite: repository.suite.clone(),
+                    metadata: repository.metadata,
+                })
                 .collect(),
             files: described.files.clone(),
         },

@@ -6,8 +6,7 @@ use oic_builder_vm::{Accelerator, Qemu};
 use oic_config::spec::{Arch, ImageSpec, Repository};
 
 use super::{
-    BuildError, HostOptions, LockUse,
-    agents,
+    BuildError, HostOptions, LockUse, agents,
     progress::{Event, Level, Observer, Stage, stage},
     resolve::{self, Resolved, StoredPackages},
 };

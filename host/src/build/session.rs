@@ -7,8 +7,8 @@ use std::{
 };
 
 use oic_builder_vm::{
-    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, LaunchError, Network, Prepared, Qemu,
-    SessionError, Share, VmConfig,
+    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, LaunchError, Network, Prepared,
+    Qemu, SessionError, Share, VmConfig,
 };
 use oic_config::units::ByteSize;
 use oic_protocol::{AgentError, AgentEvent, ComposePlan, ComposeReport, LogLevel, Outcome, Step};

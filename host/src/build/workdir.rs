@@ -90,7 +90,10 @@ fn sweep(base: &Path) {
         // A folder without a guard is being made at this moment, or was never more than made: only old ones are removed.
         let abandoned = match File::open(path.join(GUARD)) {
             Ok(guard) => guard.try_lock().is_ok(),
-            Err(_) => entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() > 3600)),
+            Err(_) => entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() > 3600)),
         };
         if abandoned {
             let _ = fs::remove_dir_all(&path);
