@@ -40,9 +40,8 @@ use crate::{
 };
 use image::Finish;
 use outputs::Described;
-use prepare::{Host, Locked, Toolchain};
+use prepare::{Host, Toolchain};
 use progress::{Observer, Stage, stage};
-use resolve::StoredPackages;
 use session::Guest;
 use workdir::WorkDir;
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     artifact::{self, ArtifactError},
     digest::Sha256Digest,
-    lock::{PackageLock, file as lock_file},
+    lock::{self, PackageLock},
     report::{
         checksums, dot,
         manifest::{
@@ -171,7 +171,7 @@ fn manifest(described: &Described<'_>, outputs: Vec<OutputRecord>) -> BuildManif
         },
         inputs: InputsRecord {
             spec: spec_digest(spec),
-            lock: Sha256Digest::of(lock_file::render(&lock).as_bytes()),
+            lock: Sha256Digest::of(lock::render(&lock).as_bytes()),
             source_date_epoch: described.epoch,
             packages: image.packages.len(),
             repositories: image

@@ -15,7 +15,7 @@ use crate::{
     disk::ext4::Ext4Tools,
     exec::Program,
     fetch::{self, Fetcher},
-    lock::{LockedImage, LockedTools, PackageLock, file as lock_file},
+    lock::{self, LockedImage, LockedTools, PackageLock},
     repository::{Access, mirror::MirrorTable},
     store::Store,
     toolchain::{Emulator, Firmware, ToolSet, Tools, VmImage, guest_arch, host_emulator},
@@ -72,7 +72,7 @@ impl<'a> Host<'a> {
     /// file is another one than before, too.
     pub(super) fn lock(&self, spec: &ImageSpec, lock_path: &Path, lock_use: LockUse) -> Result<(Locked, bool), BuildError> {
         stage(self.observer, Stage::Resolve, || {
-            let mut lock = lock_file::load(lock_path)?.unwrap_or_default();
+            let mut lock = lock::load(lock_path)?.unwrap_or_default();
             let access = self.access(Stage::Resolve);
             let image = resolve::resolve(&access, spec, lock_use, Some(&lock))?;
             let mut from_lock = image.is_from_lock;
@@ -105,7 +105,7 @@ impl<'a> Host<'a> {
         for (_, _, tools) in &locked.tools {
             lock.set_tools(tools.clone());
         }
-        Ok(lock_file::save(path, lock)?)
+        Ok(lock::save(path, lock)?)
     }
 
     /// Brings the packages of the image and those of the tools into the store.
@@ -181,7 +181,7 @@ pub fn boot_tools(options: &HostOptions, arch: Arch, observer: &dyn Observer) ->
     stage(observer, Stage::Tools, || {
         let access = host.access(Stage::Tools);
         let record = host.store.record("boot-tools.lock").and_then(|bytes| String::from_utf8(bytes).ok());
-        let mut lock = record.and_then(|text| lock_file::parse(Path::new("boot-tools.lock"), &text).ok()).unwrap_or_default();
+        let mut lock = record.and_then(|text| lock::parse(Path::new("boot-tools.lock"), &text).ok()).unwrap_or_default();
         let mut unpacked = Vec::new();
         let mut all_cached = true;
         for set in sets {
@@ -192,7 +192,7 @@ pub fn boot_tools(options: &HostOptions, arch: Arch, observer: &dyn Observer) ->
             lock.set_tools(resolved.section);
             unpacked.push((set, tools));
         }
-        host.store.set_record("boot-tools.lock", lock_file::render(&lock).as_bytes())?;
+        host.store.set_record("boot-tools.lock", lock::render(&lock).as_bytes())?;
         let find = |set: ToolSet| unpacked.iter().find(|(known, _)| *known == set).map(|(_, tools)| tools);
         let firmware = find(ToolSet::Firmware(arch)).ok_or(BuildError::Internal("no firmware was unpacked"))?.firmware(arch)?;
         let emulator = match (found, find(ToolSet::Qemu(arch))) {

@@ -10,8 +10,7 @@ use oic_config::{spec::Arch, units::ByteSize};
 use oic_protocol::{DebInstall, StoreBlob};
 
 use crate::{
-    disk::ext4::{self, Ext4Error, Ext4Options, Profile},
-    exec::Program,
+    disk::ext4::{self, Ext4Error, Ext4Options, Ext4Tools, Profile},
     lock::LockedPackage,
     rootfs::{Deb, DebCache, DebError, MergeError, PackageInput, RootTree, dpkg},
     store::{Bucket, Store, StoreError},
@@ -84,8 +83,8 @@ pub fn disk_size(packages: &[(LockedPackage, PathBuf)], asked: Option<ByteSize>)
 ///
 /// # Errors
 /// Fails when the tree does not fit or the disk cannot be written.
-pub fn make_disk(mke2fs: &Program, tree: &RootTree, path: &Path, size: ByteSize, epoch: u64) -> Result<(), RootError> {
+pub fn make_disk(tools: &Ext4Tools, tree: &RootTree, path: &Path, size: ByteSize, epoch: u64) -> Result<(), RootError> {
     let uuid = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, b"oic root disk");
     let options = Ext4Options { profile: Profile::Scratch, uuid, label: None, epoch };
-    ext4::make(mke2fs, tree, path, 0, size.0, &options).map_err(|source| RootError::Filesystem { path: path.to_owned(), source })
+    ext4::make(tools, tree, path, 0, size.0, &options).map_err(|source| RootError::Filesystem { path: path.to_owned(), source })
 }
