@@ -1,4 +1,7 @@
 //! Takes the parts that start a builder VM out of a kernel package.
+//!
+//! Packages are unpacked and never installed, so there is no `modules.dep`: that file is made by a script. What a module
+//! needs is read from the module itself, from its `.modinfo` section.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,14 +10,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use object::{Object as _, ObjectSection as _};
+
 /// The largest kernel or module that is unpacked.
 const LIMIT: u64 = 512 << 20;
 
 /// Modules that the agent needs, whichever of them the kernel has not built in: the disk, the channel, the share, the network.
-/// The last two are loaded early, too: the guest has no tools to load them later.
-const MODULES: [&str; 8] = ["virtio_pci", "virtio_mmio", "virtio_console", "virtio_blk", "ext4", "fuse", "virtiofs", "virtio_net"];
+/// The last two are loaded early, too: the guest has no tools to load them later. `crc32c_generic` is what ext4 asks the kernel's
+/// crypto interface for by an alias, which only a guest with tools could resolve.
+const MODULES: [&str; 9] =
+    ["virtio_pci", "virtio_mmio", "virtio_console", "virtio_blk", "crc32c_generic", "ext4", "fuse", "virtiofs", "virtio_net"];
 /// Those without which nothing works.
 const REQUIRED: [&str; 4] = ["virtio_console", "virtio_blk", "ext4", "virtiofs"];
+/// The most folders and files that are looked at below `/lib/modules`; the largest kernels have a tenth.
+const MAX_FILES: usize = 100_000;
 
 /// A kernel package that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,47 +111,78 @@ impl KernelPackage {
 
     /// Returns the modules to load, in the order of loading, each after what it needs: names and unpacked contents.
     pub(super) fn modules(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError> {
-        let dependencies = parse_dependencies(&read_text(&self.modules.join("modules.dep"))?);
-        let built_in: BTreeSet<String> = read_text(&self.modules.join("modules.builtin"))?.lines().map(module_name).collect();
-        let mut order = Vec::new();
+        let built_in = read_text(&self.modules.join("modules.builtin"))?.lines().map(module_name).collect();
+        let mut loading = Loading { built_in, files: module_files(&self.modules)?, begun: BTreeSet::new(), order: Vec::new() };
         for module in MODULES {
-            let Some(entry) = dependencies.get(module) else {
-                if REQUIRED.contains(&module) && !built_in.contains(module) {
-                    return Err(KernelError::NoModule { module: module.to_owned() });
-                }
-                continue;
-            };
-            // modules.dep names what a module needs, the nearest first.
-            for path in entry.needs.iter().rev().chain(std::iter::once(&entry.path)) {
-                if !order.contains(path) {
-                    order.push(path.clone());
-                }
+            let present = loading.built_in.contains(module) || loading.files.contains_key(module);
+            if present || REQUIRED.contains(&module) {
+                loading.add(module)?;
             }
         }
-        let unpacked = order.into_iter().map(|path| {
-            let file = self.modules.join(&path);
-            let bytes = read(&file)?;
-            let failed = |reason| KernelError::Format { path: file.clone(), reason };
-            let bytes = if compression(&bytes).is_some() { decompress(&bytes).map_err(failed)? } else { bytes };
-            Ok((module_name(&path), bytes))
-        });
-        unpacked.collect()
+        Ok(loading.order)
     }
 }
 
-/// A line of `modules.dep`.
-struct Dependencies {
-    path: String,
-    needs: Vec<String>,
+/// The modules to load, as they are found.
+struct Loading {
+    built_in: BTreeSet<String>,
+    files: BTreeMap<String, PathBuf>,
+    /// Modules that need no second look; those of a circle among them.
+    begun: BTreeSet<String>,
+    order: Vec<(String, Vec<u8>)>,
 }
 
-fn parse_dependencies(text: &str) -> BTreeMap<String, Dependencies> {
-    let line = |line: &str| {
-        let (path, needs) = line.split_once(':')?;
-        let needs = needs.split_whitespace().map(str::to_owned).collect();
-        Some((module_name(path), Dependencies { path: path.to_owned(), needs }))
-    };
-    text.lines().filter_map(line).collect()
+impl Loading {
+    /// Adds a module after what it needs.
+    fn add(&mut self, module: &str) -> Result<(), KernelError> {
+        if self.built_in.contains(module) || !self.begun.insert(module.to_owned()) {
+            return Ok(());
+        }
+        let file = self.files.get(module).cloned().ok_or_else(|| KernelError::NoModule { module: module.to_owned() })?;
+        let packed = read(&file)?;
+        let failed = |reason| KernelError::Format { path: file.clone(), reason };
+        let bytes = if compression(&packed).is_some() { decompress(&packed).map_err(failed)? } else { packed };
+        for needed in dependencies(&bytes).map_err(failed)? {
+            self.add(&needed)?;
+        }
+        self.order.push((module.to_owned(), bytes));
+        Ok(())
+    }
+}
+
+/// Returns the files of all modules by name.
+fn module_files(modules: &Path) -> Result<BTreeMap<String, PathBuf>, KernelError> {
+    let mut files = BTreeMap::new();
+    let mut pending = vec![modules.join("kernel")];
+    let mut seen = 0;
+    while let Some(folder) = pending.pop() {
+        let failed = |source| KernelError::Read { path: folder.clone(), source };
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
+            seen += 1;
+            if seen > MAX_FILES {
+                return Err(KernelError::Format { path: modules.to_owned(), reason: "it has too many files" });
+            }
+            let name = entry.file_name();
+            if kind.is_dir() {
+                pending.push(entry.path());
+            } else if let Some(name) = name.to_str().filter(|name| kind.is_file() && name.contains(".ko")) {
+                files.insert(module_name(name), entry.path());
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Returns the names of the modules that a module needs, from its `depends` field.
+fn dependencies(module: &[u8]) -> Result<Vec<String>, &'static str> {
+    let file = object::File::parse(module).map_err(|_| "it is no ELF file")?;
+    let section = file.section_by_name(".modinfo").ok_or("it says nothing of itself")?;
+    let information = section.data().map_err(|_| "what it says of itself is cut short")?;
+    let depends = information.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(b"depends=")).unwrap_or_default();
+    let names = std::str::from_utf8(depends).map_err(|_| "the names of what it needs are not UTF-8")?;
+    Ok(names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
 }
 
 /// Returns the name of the module in a file: `virtio_blk` for `kernel/drivers/block/virtio_blk.ko.xz`.
@@ -197,29 +237,76 @@ fn decompress(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
 mod tests {
     use super::*;
 
+    /// Returns the least that is an ELF file with a `.modinfo` section.
+    fn module(information: &str) -> Vec<u8> {
+        let names = b"\0.modinfo\0.shstrtab\0";
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\x3e\0\x01\0\0\0".to_vec();
+        file.extend([0; 16]);
+        let contents = information.len() + names.len();
+        file.extend((64 + contents as u64).to_le_bytes());
+        file.extend([0; 4]);
+        for half in [64_u16, 0, 0, 64, 3, 2] {
+            file.extend(half.to_le_bytes());
+        }
+        file.extend(information.as_bytes());
+        file.extend(names);
+        file.extend([0; 64]);
+        let sections = [(1_u32, 1_u32, 64, information.len()), (10, 3, 64 + information.len(), names.len())];
+        for (name, kind, offset, size) in sections {
+            file.extend(name.to_le_bytes());
+            file.extend(kind.to_le_bytes());
+            file.extend([0; 16]);
+            file.extend((offset as u64).to_le_bytes());
+            file.extend((size as u64).to_le_bytes());
+            file.extend([0; 24]);
+        }
+        file
+    }
+
     #[test]
     fn modules_load_after_what_they_need() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("usr/lib/modules/6.12.1/kernel");
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(folder.join("drivers/net")).unwrap();
         fs::create_dir_all(root.path().join("boot")).unwrap();
         fs::write(root.path().join("boot/vmlinuz-6.12.1"), b"\x1f\x8bnot really").unwrap();
         fs::write(folder.join("../modules.builtin"), "kernel/virtio_console.ko\nkernel/ext4.ko\nkernel/virtiofs.ko\n").unwrap();
-        let dependencies = "kernel/virtio_net.ko: kernel/net_failover.ko kernel/failover.ko\nkernel/failover.ko:\n\
-                            kernel/net_failover.ko: kernel/failover.ko\nkernel/virtio_blk.ko.zst:\n";
-        fs::write(folder.join("../modules.dep"), dependencies).unwrap();
-        for name in ["virtio_net", "net_failover", "failover"] {
-            fs::write(folder.join(format!("{name}.ko")), name).unwrap();
-        }
-        fs::write(folder.join("virtio_blk.ko.zst"), zstd::encode_all(&b"virtio_blk"[..], 1).unwrap()).unwrap();
+        let virtio_net = module("license=GPL\0depends=net-failover,virtio_console\0name=virtio_net\0");
+        fs::write(folder.join("drivers/net/virtio_net.ko"), &virtio_net).unwrap();
+        fs::write(folder.join("drivers/net/net_failover.ko"), module("depends=failover\0")).unwrap();
+        // Two that need each other end, too.
+        fs::write(folder.join("failover.ko"), module("depends=net_failover\0")).unwrap();
+        fs::write(folder.join("virtio_blk.ko.zst"), zstd::encode_all(&module("depends=\0")[..], 1).unwrap()).unwrap();
         let package = KernelPackage::find(root.path()).unwrap();
         let modules = package.modules().unwrap();
         let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["virtio_blk", "failover", "net_failover", "virtio_net"]);
-        assert!(modules.iter().all(|(name, bytes)| name.as_bytes() == bytes));
+        assert_eq!(modules[0].1, module("depends=\0"));
+        assert_eq!(modules[3].1, virtio_net);
         assert!(matches!(package.kernel(), Err(KernelError::Format { .. })));
+        fs::write(folder.join("failover.ko"), b"\x7fELF no more").unwrap();
+        assert!(matches!(package.modules(), Err(KernelError::Format { .. })));
         fs::write(folder.join("../modules.builtin"), "").unwrap();
-        assert!(matches!(package.modules(), Err(KernelError::NoModule { .. })));
+        assert!(matches!(package.modules(), Err(KernelError::NoModule { module }) if module == "virtio_console"));
+    }
+
+    #[test]
+    #[ignore = "needs unpacked kernel packages: OIC_TEST_KERNELS names their folders, separated by colons"]
+    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where the packages are")]
+    fn packages_of_debian_give_a_kernel_and_its_modules() {
+        for root in std::env::split_paths(&std::env::var_os("OIC_TEST_KERNELS").unwrap()) {
+            let package = KernelPackage::find(&root).unwrap();
+            let kernel = package.kernel().unwrap();
+            let is_image = kernel.get(56..60) == Some(b"ARM\x64") || kernel.get(48..53) == Some(b"RISCV");
+            assert!(kernel.starts_with(b"\x7fELF") || is_image, "{}", root.display());
+            let modules = package.modules().unwrap();
+            let place = |name: &str| modules.iter().position(|(known, _)| known == name);
+            assert!(place("virtio_blk").is_some());
+            assert!(place("failover") < place("net_failover") && place("net_failover") < place("virtio_net"));
+            if let Some(ext4) = place("ext4") {
+                assert!(["crc32c_generic", "jbd2", "mbcache", "crc16"].iter().all(|name| place(name).is_some_and(|place| place < ext4)));
+            }
+        }
     }
 
     #[test]
