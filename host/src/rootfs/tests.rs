@@ -185,5 +185,8 @@ fn damaged_packages_are_errors_that_name_the_file() {
     // Nothing half-made is left in the cache.
     assert!(std::fs::read_dir(folder.path()).unwrap().all(|entry| entry.unwrap().path().extension().is_some_and(|ending| ending == "deb")));
     std::fs::write(&package, &bytes).unwrap();
+    let entry = cache.entry(&crate::digest::Sha256Digest::of(&bytes));
+    open(folder.path(), std::slice::from_ref(&package));
+    std::fs::OpenOptions::new().write(true).open(&entry).unwrap().set_len(700).unwrap();
     assert_eq!(open(folder.path(), &[package])[0].deb.entries.len(), 4);
 }
