@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use object::{Object as _, ObjectSection as _};
+
 /// The largest kernel or module that is unpacked.
 const LIMIT: u64 = 512 << 20;
 
@@ -101,48 +103,72 @@ impl KernelPackage {
     }
 
     /// Returns the modules to load, in the order of loading, each after what it needs: names and unpacked contents.
+    ///
+    /// The package's list of dependencies is only made when it is installed, so each module is asked for its own.
     pub(super) fn modules(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError> {
-        let dependencies = parse_dependencies(&read_text(&self.modules.join("modules.dep"))?);
         let built_in: BTreeSet<String> = read_text(&self.modules.join("modules.builtin"))?.lines().map(module_name).collect();
-        let mut order = Vec::new();
+        let mut files = BTreeMap::new();
+        list_modules(&self.modules.join("kernel"), &mut files)?;
+        let mut loaded = Vec::new();
         for module in MODULES {
-            let Some(entry) = dependencies.get(module) else {
-                if REQUIRED.contains(&module) && !built_in.contains(module) {
-                    return Err(KernelError::NoModule { module: module.to_owned() });
-                }
-                continue;
-            };
-            // modules.dep names what a module needs, the nearest first.
-            for path in entry.needs.iter().rev().chain(std::iter::once(&entry.path)) {
-                if !order.contains(path) {
-                    order.push(path.clone());
-                }
+            if files.contains_key(module) {
+                load(module, &files, &built_in, &mut Vec::new(), &mut loaded)?;
+            } else if REQUIRED.contains(&module) && !built_in.contains(module) {
+                return Err(KernelError::NoModule { module: module.to_owned() });
             }
         }
-        let unpacked = order.into_iter().map(|path| {
-            let file = self.modules.join(&path);
-            let bytes = read(&file)?;
-            let failed = |reason| KernelError::Format { path: file.clone(), reason };
-            let bytes = if compression(&bytes).is_some() { decompress(&bytes).map_err(failed)? } else { bytes };
-            Ok((module_name(&path), bytes))
-        });
-        unpacked.collect()
+        Ok(loaded)
     }
 }
 
-/// A line of `modules.dep`.
-struct Dependencies {
-    path: String,
-    needs: Vec<String>,
+/// Appends a module after what it needs.
+fn load(
+    module: &str,
+    files: &BTreeMap<String, PathBuf>,
+    built_in: &BTreeSet<String>,
+    parents: &mut Vec<String>,
+    loaded: &mut Vec<(String, Vec<u8>)>,
+) -> Result<(), KernelError> {
+    if built_in.contains(module) || loaded.iter().any(|(name, _)| name == module) {
+        return Ok(());
+    }
+    let no_module = || KernelError::NoModule { module: module.to_owned() };
+    let path = files.get(module).filter(|_| !parents.iter().any(|parent| parent == module)).ok_or_else(no_module)?;
+    let failed = |reason| KernelError::Format { path: path.clone(), reason };
+    let bytes = read(path)?;
+    let bytes = if compression(&bytes).is_some() { decompress(&bytes).map_err(failed)? } else { bytes };
+    parents.push(module.to_owned());
+    for needed in needs(&bytes).map_err(failed)? {
+        load(&needed, files, built_in, parents, loaded)?;
+    }
+    parents.pop();
+    loaded.push((module.to_owned(), bytes));
+    Ok(())
 }
 
-fn parse_dependencies(text: &str) -> BTreeMap<String, Dependencies> {
-    let line = |line: &str| {
-        let (path, needs) = line.split_once(':')?;
-        let needs = needs.split_whitespace().map(str::to_owned).collect();
-        Some((module_name(path), Dependencies { path: path.to_owned(), needs }))
-    };
-    text.lines().filter_map(line).collect()
+/// Returns the modules that a module says it needs (`depends=` in its section `.modinfo`).
+fn needs(module: &[u8]) -> Result<Vec<String>, &'static str> {
+    let file = object::File::parse(module).map_err(|_| "it is no ELF file")?;
+    let section = file.section_by_name(".modinfo").ok_or("it has no section .modinfo")?;
+    let data = section.data().map_err(|_| "its section .modinfo is damaged")?;
+    let value = data.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(b"depends="));
+    let text = String::from_utf8_lossy(value.unwrap_or_default());
+    Ok(text.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
+}
+
+/// Finds all modules below a folder, by name.
+fn list_modules(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<(), KernelError> {
+    let failed = |source| KernelError::Read { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if entry.file_type().map_err(failed)?.is_dir() {
+            list_modules(&path, files)?;
+        } else if let Some(name) = entry.file_name().to_str().filter(|name| name.contains(".ko")) {
+            files.insert(module_name(name), path);
+        }
+    }
+    Ok(())
 }
 
 /// Returns the name of the module in a file: `virtio_blk` for `kernel/drivers/block/virtio_blk.ko.xz`.
@@ -197,6 +223,15 @@ fn decompress(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
 mod tests {
     use super::*;
 
+    /// Returns an ELF file with nothing but a section `.modinfo`.
+    fn module(depends: &str) -> Vec<u8> {
+        use object::write;
+        let mut file = write::Object::new(object::BinaryFormat::Elf, object::Architecture::X86_64, object::Endianness::Little);
+        let section = file.add_section(Vec::new(), b".modinfo".to_vec(), object::SectionKind::ReadOnlyData);
+        file.append_section_data(section, format!("license=GPL\0depends={depends}\0name=x\0").as_bytes(), 1);
+        file.write().unwrap()
+    }
+
     #[test]
     fn modules_load_after_what_they_need() {
         let root = tempfile::tempdir().unwrap();
@@ -204,20 +239,20 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all(root.path().join("boot")).unwrap();
         fs::write(root.path().join("boot/vmlinuz-6.12.1"), b"\x1f\x8bnot really").unwrap();
-        fs::write(folder.join("../modules.builtin"), "kernel/virtio_console.ko\nkernel/ext4.ko\nkernel/virtiofs.ko\n").unwrap();
-        let dependencies = "kernel/virtio_net.ko: kernel/net_failover.ko kernel/failover.ko\nkernel/failover.ko:\n\
-                            kernel/net_failover.ko: kernel/failover.ko\nkernel/virtio_blk.ko.zst:\n";
-        fs::write(folder.join("../modules.dep"), dependencies).unwrap();
-        for name in ["virtio_net", "net_failover", "failover"] {
-            fs::write(folder.join(format!("{name}.ko")), name).unwrap();
-        }
-        fs::write(folder.join("virtio_blk.ko.zst"), zstd::encode_all(&b"virtio_blk"[..], 1).unwrap()).unwrap();
+        let built_in = "kernel/virtio_console.ko\nkernel/ext4.ko\nkernel/virtiofs.ko\nkernel/virtio.ko\n";
+        fs::write(folder.join("../modules.builtin"), built_in).unwrap();
+        fs::write(folder.join("virtio_net.ko"), module("net_failover,failover")).unwrap();
+        fs::write(folder.join("net_failover.ko"), module("failover")).unwrap();
+        fs::write(folder.join("failover.ko"), module("")).unwrap();
+        fs::write(folder.join("virtio-blk.ko.zst"), zstd::encode_all(&module("virtio")[..], 1).unwrap()).unwrap();
         let package = KernelPackage::find(root.path()).unwrap();
         let modules = package.modules().unwrap();
         let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["virtio_blk", "failover", "net_failover", "virtio_net"]);
-        assert!(modules.iter().all(|(name, bytes)| name.as_bytes() == bytes));
+        assert_eq!(modules[0].1, module("virtio"));
         assert!(matches!(package.kernel(), Err(KernelError::Format { .. })));
+        fs::write(folder.join("failover.ko"), module("virtio_net")).unwrap();
+        assert!(matches!(package.modules(), Err(KernelError::NoModule { .. })), "a circle ends");
         fs::write(folder.join("../modules.builtin"), "").unwrap();
         assert!(matches!(package.modules(), Err(KernelError::NoModule { .. })));
     }
