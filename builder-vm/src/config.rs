@@ -49,7 +49,7 @@ pub struct Qemu {
 pub struct VmConfig {
     /// The guest's architecture.
     pub arch: GuestArch,
-    /// What runs its instructions; a probe tells whether KVM can.
+    /// What runs its instructions; [`crate::probe_kvm`] tells whether KVM can.
     pub accelerator: Accelerator,
     /// The emulator of that architecture.
     pub qemu: Qemu,

@@ -133,6 +133,11 @@ impl Console {
         Expect { console: self, position }
     }
 
+    /// Returns a reader that sees what comes after a position that another one has reached.
+    pub(crate) fn expect_at(&self, position: u64) -> Expect<'_> {
+        Expect { console: self, position }
+    }
+
     /// Types bytes into the console.
     ///
     /// # Errors
@@ -164,6 +169,11 @@ pub struct Expect<'a> {
 }
 
 impl Expect<'_> {
+    /// Returns how many bytes of output have been searched.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Waits until `pattern` is printed after the last one seen, and moves behind it.
     pub fn wait_for(&mut self, pattern: &str, timeout: Duration, cancel: &Cancel) -> Expectation {
         let deadline = Instant::now() + timeout;

@@ -157,7 +157,10 @@ impl Progress {
             }
             // Remarks between two steps belong to the one before or the one after.
             AgentEvent::Log { step, level, line } => {
-                let near = step == self.next || Some(step) == self.next.checked_sub(1);
+                let near = match running {
+                    Some(running) => step == running,
+                    None => step == self.next || Some(step) == self.next.checked_sub(1),
+                };
                 if !near || step >= self.steps.max(1) {
                     return Err(order(format!("step {step} printed a line{}", self.position())));
                 }
@@ -230,4 +233,230 @@ fn clean(text: String) -> String {
         kept.push(character);
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::unix::net::UnixStream};
+
+    use oic_protocol::{AgentError, AgentErrorKind, LogLevel, Step};
+
+    use super::*;
+    use crate::Cancel;
+
+    /// Short enough for tests; nothing that is expected to succeed waits for them.
+    const DEADLINES: Deadlines = Deadlines {
+        boot: Duration::from_millis(300),
+        idle: Duration::from_millis(300),
+        step: Duration::from_secs(20),
+        shutdown: Duration::from_secs(1),
+    };
+
+    fn hello(version: ProtocolVersion) -> AgentMessage {
+        AgentMessage::Hello(Hello {
+            version,
+            agent_version: "0.1.0".into(),
+            machine: "x86_64".into(),
+            kernel_release: "6.12".into(),
+            uptime_ms: 900,
+            memory_bytes: 1 << 30,
+            cpus: 2,
+        })
+    }
+
+    fn started(step: u32) -> AgentMessage {
+        AgentMessage::Event(AgentEvent::StepStarted { step })
+    }
+
+    fn finished(step: u32) -> AgentMessage {
+        AgentMessage::Event(AgentEvent::StepFinished { step, elapsed_ms: 1 })
+    }
+
+    fn line(step: u32, line: &str) -> AgentMessage {
+        AgentMessage::Event(AgentEvent::Log { step, level: LogLevel::Info, line: line.into() })
+    }
+
+    fn report(outcome: Outcome) -> AgentMessage {
+        AgentMessage::Report(ComposeReport { outcome, kernels: Vec::new(), memory_low_bytes: 1 })
+    }
+
+    fn failed(step: u32) -> AgentMessage {
+        let error = AgentError { kind: AgentErrorKind::InvalidPlan { reason: "test".into() }, output: Vec::new() };
+        report(Outcome::Failed { step, error })
+    }
+
+    fn plan(steps: usize) -> ComposePlan {
+        ComposePlan { source_date_epoch: 0, store_tag: None, network: false, steps: vec![Step::WriteFiles(Vec::new()); steps] }
+    }
+
+    /// Holds a whole session of two steps with an agent that does as `agent` says after the handshake.
+    fn session(agent: impl FnOnce(&mut UnixStream) + Send + 'static) -> (Result<ComposeReport, Fault>, Vec<AgentEvent>) {
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        let mut channel = Channel::new(host, Cancel::new().unwrap()).unwrap();
+        let agent = std::thread::spawn(move || {
+            write_message(&mut guest, &hello(PROTOCOL_VERSION)).unwrap();
+            assert!(matches!(read_message(&mut guest).unwrap(), HostMessage::HelloAck(_)));
+            assert!(matches!(read_message(&mut guest).unwrap(), HostMessage::Plan(_)));
+            agent(&mut guest);
+        });
+        let begin = Instant::now();
+        let greeting = greet(&mut channel, begin, Duration::from_secs(20)).unwrap();
+        assert_eq!(greeting.kernel_release, "6.12");
+        let mut events = Vec::new();
+        let outcome = converse(&mut channel, plan(2), DEADLINES, &mut |event| events.push(event));
+        drop(channel);
+        agent.join().unwrap();
+        (outcome, events)
+    }
+
+    /// A session in which the agent sends these frames and then closes.
+    fn frames(messages: Vec<AgentMessage>) -> (Result<ComposeReport, Fault>, Vec<AgentEvent>) {
+        session(move |guest| {
+            for message in messages {
+                if write_message(guest, &message).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// How a handshake ends when the agent does as `agent` says.
+    fn greeting(agent: impl FnOnce(&mut UnixStream)) -> Result<Hello, Fault> {
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        let mut channel = Channel::new(host, Cancel::new().unwrap()).unwrap();
+        agent(&mut guest);
+        greet(&mut channel, Instant::now(), DEADLINES.boot)
+    }
+
+    #[test]
+    fn a_session_in_order_passes_every_event_on_and_returns_the_report() {
+        let (outcome, events) = frames(vec![
+            line(0, "mounting"),
+            started(0),
+            line(0, "a"),
+            finished(0),
+            started(1),
+            line(1, "b"),
+            finished(1),
+            report(Outcome::Succeeded),
+        ]);
+        assert_eq!(outcome.unwrap().outcome, Outcome::Succeeded);
+        assert_eq!(events.len(), 7);
+    }
+
+    #[test]
+    fn a_failed_step_is_a_report() {
+        for messages in [vec![started(0), failed(0)], vec![failed(0)], vec![started(0), finished(0), failed(1)]] {
+            let (outcome, _) = frames(messages);
+            assert!(matches!(outcome.unwrap().outcome, Outcome::Failed { .. }));
+        }
+    }
+
+    #[test]
+    fn messages_out_of_order_end_the_session() {
+        let success = || report(Outcome::Succeeded);
+        let cases = [
+            (vec![hello(PROTOCOL_VERSION)], "a second hello"),
+            (vec![started(1)], "step 1 of 2 began while 0 of 2 steps have ended"),
+            (vec![started(0), started(1)], "step 1 of 2 began while step 0 of 2 runs"),
+            (vec![finished(0)], "step 0 ended while 0 of 2 steps have ended"),
+            (vec![started(0), finished(0), started(1), finished(1), started(2)], "step 2 of 2 began while 2 of 2 steps have ended"),
+            (vec![started(0), line(1, "x")], "step 1 printed a line while step 0 of 2 runs"),
+            (vec![line(7, "x")], "step 7 printed a line while 0 of 2 steps have ended"),
+            (vec![success()], "success was reported while 0 of 2 steps have ended"),
+            (vec![started(0), finished(0), started(1), success()], "success was reported while step 1 of 2 runs"),
+            (vec![started(0), failed(1)], "a failure of step 1 was reported while step 0 of 2 runs"),
+        ];
+        for (messages, expected) in cases {
+            match frames(messages).0 {
+                Err(Fault::Order { reason }) => {
+                    assert_eq!(reason, expected);
+                }
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_that_dies_is_lost_wherever_it_was() {
+        assert!(matches!(greeting(|guest| guest.shutdown(std::net::Shutdown::Both).unwrap()), Err(Fault::Lost)));
+        assert!(matches!(frames(vec![started(0)]).0, Err(Fault::Lost)));
+        let (inside_a_frame, _) = session(|guest| guest.write_all(&[40, 0, 0, 0, 1, 2, 3]).unwrap());
+        assert!(matches!(inside_a_frame, Err(Fault::Lost)));
+        let (inside_a_header, _) = session(|guest| guest.write_all(&[40, 0]).unwrap());
+        assert!(matches!(inside_a_header, Err(Fault::Lost)));
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_end_the_session() {
+        let (garbage, _) = session(|guest| guest.write_all(&[3, 0, 0, 0, 0xff, 0xff, 0xff]).unwrap());
+        assert!(matches!(garbage, Err(Fault::Frame(CodecError::Invalid { length: 3, .. }))));
+        let (oversized, _) = session(|guest| guest.write_all(&u32::MAX.to_le_bytes()).unwrap());
+        assert!(matches!(oversized, Err(Fault::Frame(CodecError::TooLong { .. }))));
+    }
+
+    #[test]
+    fn silence_ends_at_the_deadline_that_applies() {
+        let wait = || std::thread::sleep(Duration::from_millis(600));
+        assert!(matches!(greeting(|_| {}), Err(Fault::Silent { waited }) if waited == DEADLINES.boot));
+        let (silent, _) = session(move |_| wait());
+        assert!(matches!(silent, Err(Fault::Silent { waited }) if waited == DEADLINES.idle));
+    }
+
+    #[test]
+    fn a_step_that_keeps_talking_still_ends_at_its_deadline() {
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        let mut channel = Channel::new(host, Cancel::new().unwrap()).unwrap();
+        let agent = std::thread::spawn(move || {
+            let _ = read_message::<HostMessage>(&mut guest);
+            let _ = write_message(&mut guest, &started(0));
+            while write_message(&mut guest, &line(0, "still here")).is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let deadlines = Deadlines { step: Duration::from_millis(100), ..DEADLINES };
+        let outcome = converse(&mut channel, plan(1), deadlines, &mut |_| {});
+        drop(channel);
+        agent.join().unwrap();
+        assert!(matches!(outcome, Err(Fault::StepTooLong { step: 0, limit }) if limit == deadlines.step), "{outcome:?}");
+    }
+
+    #[test]
+    fn another_major_version_is_refused_before_anything_is_sent() {
+        let foreign = ProtocolVersion { major: PROTOCOL_VERSION.major + 1, minor: 0 };
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        let mut channel = Channel::new(host, Cancel::new().unwrap()).unwrap();
+        write_message(&mut guest, &hello(foreign)).unwrap();
+        let outcome = greet(&mut channel, Instant::now(), Duration::from_secs(20));
+        assert!(matches!(outcome, Err(Fault::Version { agent, .. }) if agent == foreign));
+        drop(channel);
+        assert!(matches!(read_message::<HostMessage>(&mut guest), Err(CodecError::Closed)));
+        let newer = ProtocolVersion { major: PROTOCOL_VERSION.major, minor: PROTOCOL_VERSION.minor + 1 };
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        let mut channel = Channel::new(host, Cancel::new().unwrap()).unwrap();
+        write_message(&mut guest, &hello(newer)).unwrap();
+        greet(&mut channel, Instant::now(), Duration::from_secs(20)).unwrap();
+    }
+
+    #[test]
+    fn cancelling_ends_a_session_within_100_ms() {
+        let (_guest, host) = UnixStream::pair().unwrap();
+        let cancel = Cancel::new().unwrap();
+        let mut channel = Channel::new(host, cancel.clone()).unwrap();
+        let session = std::thread::spawn(move || (greet(&mut channel, Instant::now(), Duration::from_secs(60)), Instant::now()));
+        std::thread::sleep(Duration::from_millis(50));
+        let cancelled = Instant::now();
+        cancel.cancel();
+        let (outcome, ended) = session.join().unwrap();
+        assert!(matches!(outcome, Err(Fault::Cancelled)));
+        assert!(ended - cancelled < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn texts_of_the_guest_are_bounded_and_harmless() {
+        let hostile = format!("\x1b[31mred\x07{}", "é".repeat(4000));
+        let (_, events) = frames(vec![started(0), line(0, &hostile)]);
+        let Some(AgentEvent::Log { line, .. }) = events.last() else { panic!("{events:?}") };
+        assert!(line.starts_with("[31mred") && line.len() <= LONGEST_TEXT && !line.contains(char::is_control));
+    }
 }

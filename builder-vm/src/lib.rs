@@ -17,10 +17,10 @@
 //!
 //! # Invariants
 //!
-//! * No process outlives the value that started it, nor this process however that ends ([`process`]).
-//! * No socket has a name while a VM runs; the private folder is removed on drop, or by the next run ([`runtime`]).
+//! * No process outlives the value that started it, nor this process however that ends (module `process`).
+//! * No socket has a name while a VM runs; the private folder is removed on drop, or by the next run (module `runtime`).
 //! * Nothing waits without a deadline and a [`Cancel`] token, which is noticed within 100 ms.
-//! * What the guest says is bounded, checked for order and stripped of control characters ([`conversation`], [`console`]).
+//! * What the guest says is bounded, checked for order and stripped of control characters (modules `conversation`, `console`).
 //! * The guest writes nothing but the disks it was given; shares are read-only.
 //!
 //! # Concurrency
@@ -34,8 +34,10 @@
 
 #![deny(missing_docs)]
 
+mod accel;
 mod arch;
 pub mod backend;
+mod boot;
 mod cancel;
 mod channel;
 mod config;
@@ -49,7 +51,9 @@ mod session;
 mod share;
 mod virtiofs;
 
+pub use accel::{KvmVerdict, probe_kvm};
 pub use arch::GuestArch;
+pub use boot::{BootConfig, BootError, BootedVm, ESCAPE_KEY, TerminalEnd};
 pub use cancel::Cancel;
 pub use config::{Accelerator, BootSource, Disk, DiskAccess, DiskFormat, Network, Qemu, Share, VmConfig};
 pub use console::{Console, ConsoleOutput, ConsoleSink, Expect, Expectation};

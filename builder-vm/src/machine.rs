@@ -47,10 +47,16 @@ const MACHINES: [Machine; 6] = [
         accel: "tcg,thread=multi,tb-size=512",
         machine: Q35,
         firmware_machine: Q35_FIRMWARE,
-        cpu: "max",
+        // Not `max`: the C library of the target then takes its AVX variants, which are emulated lane by lane, and the kernel
+        // patches twice as much of itself. RDRAND is what makes the first random number wait for nothing.
+        cpu: "Nehalem,+rdrand,+rdseed",
         cpus: 2,
         console: "ttyS0",
-        kernel_parameters: "no_timer_check tsc=reliable",
+        // Each of these initialisers takes 10 to 100 ms of emulation and serves nothing here: a self-test of the jitter
+        // random source, the keys that module signatures would be checked with, a self-test of a key derivation, /sys/kernel/slab.
+        // Patching lock prefixes out for one processor and back in for two costs more than the prefixes.
+        kernel_parameters: "no_timer_check tsc=reliable noreplace-smp \
+                            initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
     },
     Machine {
         arch: GuestArch::X86_64,
@@ -75,7 +81,7 @@ const MACHINES: [Machine; 6] = [
         cpu: "cortex-a76",
         cpus: 2,
         console: "ttyAMA0",
-        kernel_parameters: "",
+        kernel_parameters: "initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
     },
     Machine {
         arch: GuestArch::Aarch64,
@@ -100,7 +106,7 @@ const MACHINES: [Machine; 6] = [
         cpu: "rv64",
         cpus: 2,
         console: "ttyS0",
-        kernel_parameters: "",
+        kernel_parameters: "initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
     },
     Machine {
         arch: GuestArch::Riscv64,

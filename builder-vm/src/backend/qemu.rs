@@ -214,3 +214,88 @@ impl Value {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Accelerator, DiskFormat, GuestArch, Qemu, Share};
+
+    fn config(arch: GuestArch, accelerator: Accelerator) -> VmConfig {
+        VmConfig {
+            arch,
+            accelerator,
+            qemu: Qemu { argv: vec!["qemu".into()], env: Vec::new(), data_dirs: vec!["/qemu/share".into()] },
+            cpus: None,
+            memory_mib: 1024,
+            boot: BootSource::Kernel { kernel: "/vm/kernel".into(), initramfs: "/vm/initramfs".into(), parameters: "oic.test=1".into() },
+            disks: vec![Disk { path: "/work/root.raw".into(), format: DiskFormat::Raw, access: DiskAccess::Write }],
+            shares: vec![Share { tag: "store".into(), path: "/store".into() }],
+            share_server: vec!["oic".into()],
+            network: Network::None,
+            clock: Some(1_767_225_600),
+        }
+    }
+
+    fn wiring() -> Wiring {
+        Wiring { console: 10, control: Some(11), shares: vec![12], firmware_vars: None }
+    }
+
+    /// One option per line.
+    fn text(words: &[OsString]) -> String {
+        let mut text = String::new();
+        for word in words {
+            let word = word.to_string_lossy();
+            text.push_str(if text.is_empty() {
+                ""
+            } else if word.starts_with('-') {
+                "\n"
+            } else {
+                " "
+            });
+            text.push_str(&word);
+        }
+        text
+    }
+
+    #[test]
+    fn every_architecture_and_accelerator_has_its_command_line() {
+        for arch in GuestArch::ALL {
+            for accelerator in [Accelerator::Tcg, Accelerator::Kvm] {
+                let words = arguments(&config(arch, accelerator), &wiring());
+                insta::assert_snapshot!(format!("{arch}-{accelerator}"), text(&words));
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_boots_by_firmware_from_a_disk_that_is_not_written() {
+        let mut config = config(GuestArch::X86_64, Accelerator::Tcg);
+        config.boot = BootSource::Firmware { code: "/firmware/code.fd".into(), vars: "/firmware/vars.fd".into() };
+        config.disks = vec![Disk { path: "/out/image.qcow2".into(), format: DiskFormat::Qcow2, access: DiskAccess::Discard }];
+        config.shares.clear();
+        config.network = Network::User;
+        config.clock = None;
+        let wiring = Wiring { console: 10, control: None, shares: Vec::new(), firmware_vars: Some("/run/vars.fd".into()) };
+        insta::assert_snapshot!("firmware", text(&arguments(&config, &wiring)));
+    }
+
+    #[test]
+    fn commas_in_paths_are_quoted_the_way_qemu_reads_them() {
+        let value = Value::new("if=none").with("id", "a,b").with_path("file", Path::new("/a,b/,"));
+        assert_eq!(value.finish(), "if=none,id=a,,b,file=/a,,b/,,");
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_399, "2000-02-28T23:59:59"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (1_767_225_600, "2026-01-01T00:00:00"),
+            (4_107_542_399, "2100-02-28T23:59:59"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+        ] {
+            assert_eq!(utc(seconds), expected);
+        }
+    }
+}
