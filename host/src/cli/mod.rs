@@ -6,7 +6,7 @@
 //! commands    one function per command
 //! printer     every byte to standard output and standard error
 //! progress    what a build says, shown live, plain or as JSON, and logged
-//! command_error, exit_code   library errors → `error:` / `caused by:` / `hint:` and the exit status
+//! command_error, library_errors, exit_code   library errors → `error:` / `caused by:` / `hint:` and the exit status
 //! ```
 //!
 //! Library modules neither print nor know about hints and exit statuses.
@@ -18,6 +18,7 @@ mod config_file;
 mod exit_code;
 mod findings;
 mod interrupt;
+mod library_errors;
 mod log;
 mod printer;
 mod progress;
@@ -135,6 +136,7 @@ fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> R
     // Commands that need no configuration do not load it: they must work when it is broken.
     let context = || start(&global, variables, printer);
     match command {
+        Command::Boot(args) => commands::boot(&args.into(), &context()?),
         Command::Build(args) => commands::build(&args.into(), &context()?),
         Command::Lock(args) => commands::lock(&args.into(), &context()?),
         Command::Validate(args) => commands::validate(&args.into(), &context()?),

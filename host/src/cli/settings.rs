@@ -13,15 +13,17 @@ use std::{
     fmt,
     num::NonZeroUsize,
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::ValueEnum as _;
 use etcetera::BaseStrategy as _;
 use oic_builder_vm::Cancel;
+use oic_config::spec::Arch;
 use serde_saphyr::Spanned;
 
 use super::{
-    args::{BuildArgs, ColorMode, ConfigInitArgs, DoctorArgs, GlobalArgs, LockArgs, ProgressMode, TemplateArgs, ValidateArgs},
+    args::{BootArgs, BuildArgs, ColorMode, ConfigInitArgs, DoctorArgs, GlobalArgs, LockArgs, ProgressMode, TemplateArgs, ValidateArgs},
     command_error::CommandError,
     config_file::{self, ConfigFile, Document, LogLevel},
     printer::Colors,
@@ -434,6 +436,39 @@ impl From<ValidateArgs> for ValidateSettings {
     fn from(args: ValidateArgs) -> Self {
         let template = TemplateSettings { no_file_checks: args.no_file_checks, ..args.template.into() };
         Self { files: args.files, template, merged: args.merged }
+    }
+}
+
+/// What `oic boot` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BootSettings {
+    /// The image.
+    pub(crate) image: PathBuf,
+    /// Whether the login prompt is all that is waited for.
+    pub(crate) check: bool,
+    /// How long it is waited for; none: by the accelerator.
+    pub(crate) timeout: Option<Duration>,
+    /// Memory in MiB; none: `oic` chooses.
+    pub(crate) memory_mib: Option<u32>,
+    /// Processors; none: `oic` chooses.
+    pub(crate) cpus: Option<u32>,
+    /// The image's architecture; none: what it says itself.
+    pub(crate) arch: Option<Arch>,
+    /// Whether the network is not to be used.
+    pub(crate) offline: bool,
+}
+
+impl From<BootArgs> for BootSettings {
+    fn from(args: BootArgs) -> Self {
+        Self {
+            image: args.image,
+            check: args.check,
+            timeout: args.timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            memory_mib: args.memory,
+            cpus: args.cpus,
+            arch: args.arch,
+            offline: args.offline,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a user sees of each command, through the real program and without a network or a virtual machine.
 
+mod boot;
 mod build;
 mod command_line;
 mod completions;

@@ -1,5 +1,6 @@
 //! One function per command, each in the file of its verb.
 
+mod boot;
 mod build;
 mod completions;
 mod config;
@@ -12,6 +13,7 @@ mod version;
 pub use completions::write_completions;
 pub use man::write_man_pages;
 
+pub(crate) use boot::boot;
 pub(crate) use build::build;
 pub(crate) use completions::completions;
 pub(crate) use config::{config_init, config_show};
