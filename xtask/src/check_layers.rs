@@ -20,7 +20,7 @@ use source::Source;
 ///
 /// # Errors
 /// Fails when a rule is broken, and when a file cannot be read.
-pub fn run(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let mut files = Vec::new();
     for folder in ["config/src", "protocol/src", "builder-vm/src", "guest-agent/src", "host/src", "xtask/src", "tests/src"] {
         collect(root, &root.join(folder), &mut files)?;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 ///
 /// # Errors
 /// Fails when the folder or a script cannot be written.
-pub fn run(dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     oic::cli::write_completions(dir).with_context(|| format!("cannot write completion scripts into {}", dir.display()))?;
     println!("completions: wrote {}", dir.display());
     Ok(())

@@ -42,7 +42,11 @@ enum Chore {
         dir: PathBuf,
     },
     /// Write the JSON Schema of templates from the types
-    Schema,
+    Schema {
+        /// Only say whether the file is up to date
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -53,6 +57,6 @@ fn main() -> anyhow::Result<()> {
         Chore::CheckLayers => check_layers::run(root),
         Chore::Completions { dir } => completions::run(&dir),
         Chore::Man { dir } => man::run(&dir),
-        Chore::Schema => schema::run(root),
+        Chore::Schema { check } => schema::run(root, check),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 ///
 /// # Errors
 /// Fails when the folder or a page cannot be written.
-pub fn run(dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     oic::cli::write_man_pages(dir).with_context(|| format!("cannot write man pages into {}", dir.display()))?;
     println!("man: wrote {}", dir.display());
     Ok(())

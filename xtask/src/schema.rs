@@ -1,16 +1,24 @@
-//! Writes the JSON Schema of templates, which editors complete templates from.
+//! `cargo xtask schema`: the JSON Schema of templates, generated from their types and checked in for editors.
 
 use std::{fs, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, ensure};
 
-/// The checked-in schema. A test fails when it is not that of the types.
-const SCHEMA: &str = "config/schema/template.schema.json";
+/// The checked-in file.
+const FILE: &str = "config/schema/template.schema.json";
 
-/// Writes the schema.
-pub(crate) fn run(root: &Path) -> Result<()> {
-    let path = root.join(SCHEMA);
-    fs::write(&path, oic_config::schema::json()).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{SCHEMA}");
+/// Writes the schema below `root`; with `check`, only compares.
+///
+/// # Errors
+/// Fails when the file cannot be read or written, and when a comparison finds a difference.
+pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
+    let (path, schema) = (root.join(FILE), oic_config::schema::json());
+    if check {
+        let found = fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
+        ensure!(found == schema, "{FILE} is out of date: renew it with `cargo xtask schema`");
+    } else {
+        fs::write(&path, schema).with_context(|| format!("cannot write {FILE}"))?;
+        println!("schema: wrote {FILE}");
+    }
     Ok(())
 }

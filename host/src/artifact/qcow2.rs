@@ -67,7 +67,7 @@ pub fn convert(input: &SparseFile, output: &File) -> io::Result<()> {
     output.set_len(plan.end * CLUSTER)?;
     output.write_all_at(&header(input.size(), l1_entries, &plan), 0)?;
     for (number, table) in (0..).zip(&l2) {
-        output.write_all_at(&((plan.l2 + number) * CLUSTER | ONCE).to_be_bytes(), plan.l1 * CLUSTER + table * 8)?;
+        output.write_all_at(&(((plan.l2 + number) * CLUSTER) | ONCE).to_be_bytes(), plan.l1 * CLUSTER + table * 8)?;
     }
     for block in 0..plan.end.div_ceil(COUNTED) {
         let offset = (plan.refcount_blocks + block) * CLUSTER;
@@ -82,7 +82,7 @@ pub fn convert(input: &SparseFile, output: &File) -> io::Result<()> {
             table += 1;
         }
         let at = table * CLUSTER as usize + (cluster % ENTRIES * 8) as usize;
-        tables[at..at + 8].copy_from_slice(&((plan.data + position) * CLUSTER | ONCE).to_be_bytes());
+        tables[at..at + 8].copy_from_slice(&(((plan.data + position) * CLUSTER) | ONCE).to_be_bytes());
     }
     output.write_all_at(&tables, plan.l2 * CLUSTER)?;
     used.par_chunks(BATCH as usize).enumerate().try_for_each(|(batch, clusters)| {

@@ -185,12 +185,12 @@ fn refuse(spec: &ImageSpec) -> Result<(), ResolveError> {
 }
 
 /// Returns the lock's section if it is to be used.
-fn usable<'a, T>(
-    known: Option<&'a T>,
+fn usable<T>(
+    known: Option<&T>,
     fits: impl Fn(&T) -> bool,
     lock_use: LockUse,
     what: impl Fn() -> String,
-) -> Result<Option<&'a T>, ResolveError> {
+) -> Result<Option<&T>, ResolveError> {
     match (known, lock_use) {
         (_, LockUse::Renew) => Ok(None),
         (Some(section), _) if fits(section) => Ok(Some(section)),

@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, Styles, TypedValueParser, styling::AnsiColor},
 };
 use clap_complete::Shell;
-use oic_config::spec::Arch;
+use oic_config::{spec::Arch, units::ByteSize};
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()
@@ -96,8 +96,14 @@ pub(crate) enum ColorMode {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Build the image that a template describes
+    Build(BuildArgs),
+    /// Choose the exact packages of a template and write them into a lock file
+    Lock(LockArgs),
     /// Check templates, without a network and without a virtual machine
     Validate(ValidateArgs),
+    /// Boot an image in a virtual machine, without changing it
+    Boot(BootArgs),
     /// Tell what this machine offers, and what to do about what it lacks
     Doctor(DoctorArgs),
     /// Show or write the global configuration
@@ -123,6 +129,53 @@ pub(crate) struct TemplateArgs {
     /// Give a value to ${NAME} in the template
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub(crate) var: Vec<(String, String)>,
+}
+
+/// `oic build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Template to build
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) template: PathBuf,
+    /// Folder for the outputs [default: out/NAME-VERSION-ARCH]
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: TemplateArgs,
+    #[command(flatten)]
+    pub(crate) lock: LockFileArgs,
+    /// Fail where the lock file is missing or does not fit the template, instead of renewing it
+    #[arg(long, conflicts_with = "update")]
+    pub(crate) locked: bool,
+    /// Renew the lock file from what the repositories have now
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) update: bool,
+    /// File for the dependency graph [default: deps.dot in the output folder]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) dotfile: Option<PathBuf>,
+}
+
+/// `oic lock`.
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// Template to lock
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) template: PathBuf,
+    #[command(flatten)]
+    pub(crate) overrides: TemplateArgs,
+    #[command(flatten)]
+    pub(crate) lock: LockFileArgs,
+}
+
+/// Where the lock is, and where packages come from.
+#[derive(Debug, Args)]
+pub(crate) struct LockFileArgs {
+    /// Lock file [default: oic.lock beside the template]
+    #[arg(long = "lock", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Use what the cache has, and never the network
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// `oic validate`.
@@ -160,6 +213,39 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
         return Err(format!("`{name}` is not the name of a variable"));
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `oic boot`.
+#[derive(Debug, Args)]
+pub(crate) struct BootArgs {
+    /// Image to boot
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) image: PathBuf,
+    /// Wait until it asks for a login instead of showing its console, and fail when it does not
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// How long to wait with --check [default: 120, without KVM 900]
+    #[arg(long, value_name = "SECONDS", requires = "check", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) timeout: Option<u32>,
+    /// Memory of the virtual machine [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    pub(crate) memory: Option<u32>,
+    /// Processors of the virtual machine
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) cpus: Option<u32>,
+    /// Architecture of the image, where neither manifest.json beside it nor its name tells
+    #[arg(long, value_name = "ARCH", value_parser = arch_parser())]
+    pub(crate) arch: Option<Arch>,
+    /// Use what the cache has, and never the network
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// Returns a size of memory in MiB.
+fn parse_memory(text: &str) -> Result<u32, String> {
+    let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
+    let mib = u32::try_from(size.0 >> 20).map_err(|_| "no machine has that much".to_owned())?;
+    if mib < 64 { Err("at least 64MiB are needed".to_owned()) } else { Ok(mib) }
 }
 
 /// `oic doctor`.

@@ -24,6 +24,7 @@ pub(crate) trait Hint {
 pub(crate) struct CommandError {
     code: ExitCode,
     kind: Kind,
+    details: Vec<String>,
     hints: Vec<String>,
 }
 
@@ -42,7 +43,7 @@ impl CommandError {
     /// Returns an error that ends the program with `code`, with the hints that it brings.
     pub(crate) fn new<E: Error + Hint + Send + Sync + 'static>(code: ExitCode, error: E) -> Self {
         let hints = error.hints();
-        Self { code, kind: Kind::Error(Box::new(error)), hints }
+        Self { code, kind: Kind::Error(Box::new(error)), details: Vec::new(), hints }
     }
 
     /// Returns an error about the command line or the configuration.
@@ -52,12 +53,12 @@ impl CommandError {
 
     /// Returns an error with a message of its own.
     pub(crate) fn message(code: ExitCode, message: impl Into<String>) -> Self {
-        Self { code, kind: Kind::Message(message.into()), hints: Vec::new() }
+        Self { code, kind: Kind::Message(message.into()), details: Vec::new(), hints: Vec::new() }
     }
 
     /// Returns an error whose message the user has seen already.
     pub(crate) fn told(code: ExitCode) -> Self {
-        Self { code, kind: Kind::Told, hints: Vec::new() }
+        Self { code, kind: Kind::Told, details: Vec::new(), hints: Vec::new() }
     }
 
     /// Adds a hint.
@@ -65,6 +66,18 @@ impl CommandError {
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Adds what a program printed last.
+    #[must_use]
+    pub(crate) fn with_details(mut self, details: Vec<String>) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// Returns what a program printed last.
+    pub(crate) fn details(&self) -> &[String] {
+        &self.details
     }
 
     /// Returns the status that the program ends with.
@@ -111,6 +124,9 @@ impl CommandError {
             let label =
                 if index == 0 { printer.styled(Style::Error, "error:") } else { format!("  {}", printer.styled(Style::Dim, "caused by:")) };
             printer.message(&format!("{label} {}", sanitized(text)));
+        }
+        for line in &self.details {
+            printer.message(&format!("  {} {}", printer.styled(Style::Dim, "|"), sanitized(line)));
         }
         for hint in &self.hints {
             printer.message(&format!("{} {}", printer.styled(Style::Accent, "hint:"), sanitized(hint)));

@@ -41,7 +41,7 @@ pub(crate) fn listen(printer: &Printer) -> Result<Cancel, CommandError> {
         token.cancel();
         printer.note("interrupted: cleaning up (once more to end at once)");
         runtime.block_on(any(&mut signals));
-        end_now()
+        end_now();
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
     Ok(cancel)
@@ -51,8 +51,13 @@ pub(crate) fn listen(printer: &Printer) -> Result<Cancel, CommandError> {
 async fn any(signals: &mut [Signal]) {
     std::future::poll_fn(|context| {
         // Every one is polled, so that every one wakes this task.
-        let ready = signals.iter_mut().fold(false, |ready, signal| signal.poll_recv(context).is_ready() || ready);
-        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        let mut ready = std::task::Poll::Pending;
+        for signal in &mut *signals {
+            if signal.poll_recv(context).is_ready() {
+                ready = std::task::Poll::Ready(());
+            }
+        }
+        ready
     })
     .await;
 }

@@ -6,7 +6,7 @@
 //! commands    one function per command
 //! printer     every byte to standard output and standard error
 //! progress    what a build says, shown live, plain or as JSON, and logged
-//! command_error, exit_code   library errors → `error:` / `caused by:` / `hint:` and the exit status
+//! command_error, library_errors, exit_code   library errors → `error:` / `caused by:` / `hint:` and the exit status
 //! ```
 //!
 //! Library modules neither print nor know about hints and exit statuses.
@@ -17,6 +17,8 @@ mod commands;
 mod config_file;
 mod exit_code;
 mod findings;
+mod interrupt;
+mod library_errors;
 mod log;
 mod printer;
 mod progress;
@@ -24,7 +26,7 @@ mod settings;
 mod suggest;
 mod template;
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
@@ -35,6 +37,7 @@ use args::{Cli, Command, ConfigArgs, ConfigCommand, GlobalArgs};
 use command_error::CommandError;
 use log::{Clock, LogFile};
 use printer::{Colors, Printer};
+use progress::Progress;
 use settings::{GlobalSettings, MessageSettings};
 
 /// The command that the builder VM runs for each folder that it shares; not for users.
@@ -120,12 +123,22 @@ struct Context {
     log: Option<LogFile>,
 }
 
+impl Context {
+    /// Starts showing the progress of a command.
+    fn progress(&self) -> Arc<Progress> {
+        Progress::start(self.settings.progress.value, &self.printer, self.clock, self.log.clone())
+    }
+}
+
 /// Runs the command.
 fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> Result<(), CommandError> {
     let Cli { global, command } = cli;
     // Commands that need no configuration do not load it: they must work when it is broken.
     let context = || start(&global, variables, printer);
     match command {
+        Command::Boot(args) => commands::boot(&args.into(), &context()?),
+        Command::Build(args) => commands::build(&args.into(), &context()?),
+        Command::Lock(args) => commands::lock(&args.into(), &context()?),
         Command::Validate(args) => commands::validate(&args.into(), &context()?),
         Command::Completions(args) => commands::completions(args.shell, printer),
         Command::Config(ConfigArgs { command: ConfigCommand::Init(args) }) => commands::config_init(&args.into(), printer),

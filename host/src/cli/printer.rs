@@ -43,8 +43,6 @@ pub(crate) enum Style {
     Good,
     /// What matters less.
     Dim,
-    /// Headings.
-    Bold,
 }
 
 impl Style {
@@ -56,7 +54,6 @@ impl Style {
             Self::Accent => "\x1b[1;36m",
             Self::Good => "\x1b[32m",
             Self::Dim => "\x1b[2m",
-            Self::Bold => "\x1b[1m",
         }
     }
 }

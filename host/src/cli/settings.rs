@@ -13,21 +13,28 @@ use std::{
     fmt,
     num::NonZeroUsize,
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::ValueEnum as _;
 use etcetera::BaseStrategy as _;
+use oic_builder_vm::Cancel;
+use oic_config::spec::Arch;
 use serde_saphyr::Spanned;
 
 use super::{
-    args::{ColorMode, ConfigInitArgs, DoctorArgs, GlobalArgs, ProgressMode, TemplateArgs, ValidateArgs},
+    args::{BootArgs, BuildArgs, ColorMode, ConfigInitArgs, DoctorArgs, GlobalArgs, LockArgs, ProgressMode, TemplateArgs, ValidateArgs},
     command_error::CommandError,
     config_file::{self, ConfigFile, Document, LogLevel},
     printer::Colors,
     suggest,
-    template::TemplateSettings,
+    template::{self, TemplateSettings},
 };
-use crate::{env, fetch::Url};
+use crate::{
+    build::{HostOptions, LockUse},
+    env,
+    fetch::Url,
+};
 
 /// The most workers that are accepted: beyond, only file descriptors run out.
 const MAX_WORKERS: u32 = 1024;
@@ -171,6 +178,21 @@ impl GlobalSettings {
             progress: sources.progress(args.progress)?,
             config_files: files.iter().map(|file| file.path.clone()).collect(),
         })
+    }
+}
+
+impl GlobalSettings {
+    /// Returns the part of the settings that builds work with.
+    pub(crate) fn host_options(&self, offline: bool, cancel: Cancel) -> HostOptions {
+        HostOptions {
+            workers: self.workers.value,
+            cache_dir: self.cache_dir.value.clone(),
+            work_dir: self.work_dir.value.clone(),
+            temp_dir: self.temp_dir.value.clone(),
+            mirrors: self.mirrors.iter().map(|(name, url)| (name.clone(), url.value.clone())).collect(),
+            offline,
+            cancel,
+        }
     }
 }
 
@@ -337,6 +359,68 @@ impl From<TemplateArgs> for TemplateSettings {
     }
 }
 
+/// What `oic build` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BuildSettings {
+    /// The template.
+    pub(crate) template: PathBuf,
+    /// What the command line adds to it.
+    pub(crate) overrides: TemplateSettings,
+    /// The folder for the outputs; none: one by the image's name.
+    pub(crate) output: Option<PathBuf>,
+    /// The lock file.
+    pub(crate) lock_file: PathBuf,
+    /// What is done with it.
+    pub(crate) lock_use: LockUse,
+    /// Whether the network is not to be used.
+    pub(crate) offline: bool,
+    /// Where the dependency graph goes instead of into the output folder.
+    pub(crate) dotfile: Option<PathBuf>,
+}
+
+impl From<BuildArgs> for BuildSettings {
+    fn from(args: BuildArgs) -> Self {
+        let lock_use = match (args.locked, args.update) {
+            (true, _) => LockUse::Require,
+            (false, true) => LockUse::Renew,
+            (false, false) => LockUse::Prefer,
+        };
+        Self {
+            lock_file: args.lock.file.unwrap_or_else(|| template::lock_file(&args.template)),
+            template: args.template,
+            overrides: args.overrides.into(),
+            output: args.output,
+            lock_use,
+            offline: args.lock.offline,
+            dotfile: args.dotfile,
+        }
+    }
+}
+
+/// What `oic lock` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LockSettings {
+    /// The template.
+    pub(crate) template: PathBuf,
+    /// What the command line adds to it.
+    pub(crate) overrides: TemplateSettings,
+    /// The lock file.
+    pub(crate) lock_file: PathBuf,
+    /// Whether the network is not to be used.
+    pub(crate) offline: bool,
+}
+
+impl From<LockArgs> for LockSettings {
+    fn from(args: LockArgs) -> Self {
+        Self {
+            lock_file: args.lock.file.unwrap_or_else(|| template::lock_file(&args.template)),
+            template: args.template,
+            overrides: args.overrides.into(),
+            offline: args.lock.offline,
+        }
+    }
+}
+
 /// What `oic validate` does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ValidateSettings {
@@ -352,6 +436,39 @@ impl From<ValidateArgs> for ValidateSettings {
     fn from(args: ValidateArgs) -> Self {
         let template = TemplateSettings { no_file_checks: args.no_file_checks, ..args.template.into() };
         Self { files: args.files, template, merged: args.merged }
+    }
+}
+
+/// What `oic boot` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BootSettings {
+    /// The image.
+    pub(crate) image: PathBuf,
+    /// Whether the login prompt is all that is waited for.
+    pub(crate) check: bool,
+    /// How long it is waited for; none: by the accelerator.
+    pub(crate) timeout: Option<Duration>,
+    /// Memory in MiB; none: `oic` chooses.
+    pub(crate) memory_mib: Option<u32>,
+    /// Processors; none: `oic` chooses.
+    pub(crate) cpus: Option<u32>,
+    /// The image's architecture; none: what it says itself.
+    pub(crate) arch: Option<Arch>,
+    /// Whether the network is not to be used.
+    pub(crate) offline: bool,
+}
+
+impl From<BootArgs> for BootSettings {
+    fn from(args: BootArgs) -> Self {
+        Self {
+            image: args.image,
+            check: args.check,
+            timeout: args.timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            memory_mib: args.memory,
+            cpus: args.cpus,
+            arch: args.arch,
+            offline: args.offline,
+        }
     }
 }
 

@@ -165,7 +165,7 @@ pub fn minimal_size(tree: &RootTree, options: &FatOptions<'_>) -> Result<u64, Fa
             if needed <= geometry.clusters {
                 return Ok(mib << 20);
             }
-            mib += ((needed - geometry.clusters) * geometry.cluster_size() >> 20).max(1);
+            mib += (((needed - geometry.clusters) * geometry.cluster_size()) >> 20).max(1);
         } else if mib > 4096 && options.kind == Filesystem::Fat16 {
             return Err(FatError::Size { kind: "FAT16", size: ByteSize(mib << 20) });
         } else {
@@ -225,7 +225,7 @@ impl Plan {
     /// Gives every directory and file its clusters, in the order of the tree's walk.
     fn new(tree: &RootTree, geometry: Geometry, options: &FatOptions<'_>) -> Result<Self, FatError> {
         let mut plan = Self { geometry, items: Vec::new(), next_cluster: 2 };
-        plan.directory(tree, tree.root(), Vec::new(), None, Some(label(options)?), 0)?;
+        plan.directory(tree, tree.root(), b"", None, Some(label(options)?), 0)?;
         Ok(plan)
     }
 
@@ -238,16 +238,16 @@ impl Plan {
         &mut self,
         tree: &RootTree,
         id: InodeId,
-        path: Vec<u8>,
+        path: &[u8],
         parent: Option<u32>,
         volume: Option<[u8; 11]>,
         depth: usize,
     ) -> Result<u32, FatError> {
         let invalid = |path: &[u8], reason| FatError::Entry { path: Shown(path).to_string(), reason };
         if depth > 64 {
-            return Err(invalid(&path, "it is nested too deeply"));
+            return Err(invalid(path, "it is nested too deeply"));
         }
-        let slots = slots(tree, id, &path)?;
+        let slots = slots(tree, id, path)?;
         let is_root = parent.is_none();
         let long: usize = slots.iter().map(|slot| if is_plain(slot) { 0 } else { slot.name.len().div_ceil(13) }).sum();
         let length = (slots.len() + long + if is_root { usize::from(volume.is_some()) } else { 2 }) * ENTRY;
@@ -261,7 +261,7 @@ impl Plan {
         };
         let index = self.items.len();
         let clusters = if first == 0 { 0 } else { (length.max(1) as u64).div_ceil(self.geometry.cluster_size()) };
-        self.items.push(Item { path: path.clone(), id, first_cluster: first, clusters, directory: Some(Vec::new()) });
+        self.items.push(Item { path: path.to_vec(), id, first_cluster: first, clusters, directory: Some(Vec::new()) });
         let mut bytes = Vec::with_capacity(length);
         let time = tree.inode(id).metadata.mtime;
         match (parent, volume) {
@@ -278,7 +278,7 @@ impl Plan {
                 // The parent of a directory in the root is written as 0, in FAT32 too.
                 Kind::Directory(_) => {
                     let own = if is_root { 0 } else { first };
-                    (0x10, self.directory(tree, slot.id, slot.path.clone(), Some(own), None, depth + 1)?, 0)
+                    (0x10, self.directory(tree, slot.id, &slot.path, Some(own), None, depth + 1)?, 0)
                 }
                 Kind::File(content) => {
                     let size = u32::try_from(content.size()).map_err(|_| invalid(&slot.path, "files can have 4 GiB at most"))?;
@@ -442,7 +442,7 @@ fn long_entries(slot: &Slot) -> Vec<u8> {
             std::cmp::Ordering::Greater => 0xffff,
         };
         let mut entry = [0; ENTRY];
-        entry[0] = part as u8 + 1 | if part + 1 == count { 0x40 } else { 0 };
+        entry[0] = (part as u8 + 1) | if part + 1 == count { 0x40 } else { 0 };
         entry[11] = 0x0f;
         entry[13] = checksum;
         for (at, place) in (1..11).step_by(2).chain((14..26).step_by(2)).chain((28..32).step_by(2)).enumerate() {
@@ -486,8 +486,8 @@ fn dos_time(seconds: i64) -> (u16, u16) {
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
     let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let date = (year - 1980) << 9 | month << 5 | day;
-    let time = of_day / 3600 << 11 | of_day / 60 % 60 << 5 | of_day % 60 / 2;
+    let date = ((year - 1980) << 9) | (month << 5) | day;
+    let time = ((of_day / 3600) << 11) | ((of_day / 60 % 60) << 5) | (of_day % 60 / 2);
     (date as u16, time as u16)
 }
 

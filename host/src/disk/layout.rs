@@ -107,7 +107,7 @@ pub fn resolve(disk: &Disk, needs: &[u64]) -> Result<Layout, LayoutError> {
             stated => limit(disk, needs, index, end_of_space).max(stated.unwrap_or(0)),
         };
         let impossible = |reason| LayoutError::Impossible { id: partition.id.clone(), reason };
-        if start % SECTOR != 0 || end % SECTOR != 0 {
+        if !start.is_multiple_of(SECTOR) || !end.is_multiple_of(SECTOR) {
             return Err(impossible("its start and end must be multiples of 512 bytes"));
         }
         if end > end_of_space || end <= start {

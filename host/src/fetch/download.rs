@@ -101,6 +101,10 @@ impl Fetcher {
         if !missing.is_empty() {
             // In the caller's order, which is stable, so that two runs ask for the same things first.
             let files: Vec<_> = files.iter().filter(|file| missing.remove(&file.expected.sha256).is_some()).cloned().collect();
+            // Before anything is under way, so that it is always the same file that is named.
+            for file in &files {
+                self.shared.usable(&file.what, &file.urls)?;
+            }
             check_space(store, &files)?;
             paths.extend(self.runtime.block_on(download_all(&self.shared, store, bucket, files, stage, observer))?);
         }

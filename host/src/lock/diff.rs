@@ -59,9 +59,9 @@ impl fmt::Display for LockDiff {
         }
         for (name, old, new) in &self.changed {
             if old == new {
-                write!(f, "\n  ~ {name} {new} (same version, other content)")?
+                write!(f, "\n  ~ {name} {new} (same version, other content)")?;
             } else {
-                write!(f, "\n  ~ {name} {old} -> {new}")?
+                write!(f, "\n  ~ {name} {old} -> {new}")?;
             }
         }
         Ok(())

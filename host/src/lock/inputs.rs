@@ -49,10 +49,7 @@ impl SolveInputs<'_> {
     /// Returns the digest.
     #[must_use]
     pub fn digest(&self) -> Sha256Digest {
-        let version = |request: &PackageRequest| match &request.version {
-            Some(VersionPin::Exact(version)) => Some(version.clone()),
-            None => None,
-        };
+        let version = |request: &PackageRequest| request.version.as_ref().map(|VersionPin::Exact(version)| version.clone());
         let owned: Vec<_> = self.requests.iter().map(|request| (request.name.clone(), version(request))).collect();
         let mut requests: Vec<_> = owned.iter().map(|(name, version)| (name.as_str(), version.as_deref())).collect();
         requests.sort_unstable();

@@ -82,7 +82,7 @@ fn indexes(
     if access.fetcher.download(access.store, Bucket::Metadata, &downloads, access.stage, access.observer).is_ok() {
         return Ok(wanted.iter().map(|index| (index.site, index.file(0))).collect());
     }
-    // One by one, so that a form that is announced and not there, which happens, is replaced by the next.
+    // One by one, so that a form that is announced and not there, or of another time, which happens, is replaced by the next.
     wanted.iter().map(|index| index.bring(access, sites, releases).map(|file| (index.site, file))).collect()
 }
 
@@ -151,13 +151,13 @@ impl Wanted {
             let download = self.download(sites, releases, form);
             match access.fetcher.download(access.store, Bucket::Metadata, &[download], access.stage, access.observer) {
                 Ok(_) => return Ok(self.file(form)),
+                // Another disk or another network does not come with another form.
+                Err(error @ (FetchError::Store { .. } | FetchError::Offline { .. })) => {
+                    return Err(sites[self.site].error(None, error.into()));
+                }
                 Err(error) => {
-                    let is_not_found = error.is_not_found();
-                    let error = first.get_or_insert(error);
-                    if !is_not_found {
-                        tracing::debug!(%error, "no form of the index");
-                        break;
-                    }
+                    tracing::debug!(%error, "a form of an index is of no use");
+                    first.get_or_insert(error);
                 }
             }
         }

@@ -13,12 +13,12 @@ use crate::{
 
 /// Why a repository cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the repository `{repository}`{} cannot be used{}", words_of(.url.as_ref()), origin_words(.origin))]
+#[error("the repository `{repository}`{} cannot be used{}", words_of(.url.as_deref()), origin_words(.origin))]
 pub struct RepositoryError {
     /// [`Repository::id`].
     pub repository: String,
     /// The file that it is about.
-    pub url: Option<Url>,
+    pub url: Option<Box<Url>>,
     /// Where the repository is configured.
     pub origin: String,
     /// What is wrong.
@@ -28,7 +28,12 @@ pub struct RepositoryError {
 
 impl RepositoryError {
     pub(crate) fn new(repository: &Repository, url: Option<&Url>, problem: RepositoryProblem) -> Self {
-        Self { repository: repository.id.clone(), url: url.cloned(), origin: repository.origin.clone(), problem: Box::new(problem) }
+        Self {
+            repository: repository.id.clone(),
+            url: url.cloned().map(Box::new),
+            origin: repository.origin.clone(),
+            problem: Box::new(problem),
+        }
     }
 
     /// Returns what the user can do about it, if something helps.

@@ -276,6 +276,8 @@ fn a_form_that_is_announced_and_missing_is_replaced() {
     server.remove(&archive.by_hash_path("main/binary-amd64/Packages.zst"));
     server.remove("/debian/dists/trixie/main/binary-amd64/Packages.zst");
     assert_eq!(read(&World::new(), &repository(&server, &[&key])).unwrap(), index(""));
+    server.put("/debian/dists/trixie/main/binary-amd64/Packages.zst", b"of another time");
+    assert_eq!(read(&World::new(), &repository(&server, &[&key])).unwrap(), index(""));
 }
 
 #[test]

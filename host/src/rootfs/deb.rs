@@ -93,8 +93,11 @@ impl DebCache {
     /// Fails when the package is not one or the cache cannot be written.
     pub fn open(&self, package: &Path, digest: &Sha256Digest) -> Result<Deb, DebError> {
         let entry = self.entry(digest);
-        if entry.exists() {
-            return Deb::open(&entry);
+        // An entry that cannot be opened was cut short by a crash of the machine: it is made again.
+        if entry.exists()
+            && let Ok(deb) = Deb::open(&entry)
+        {
+            return Ok(deb);
         }
         let failed = |operation, source| DebError::Io { operation, path: entry.clone(), source };
         let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(|source| failed("create", source))?;

@@ -28,3 +28,5 @@ pub use tree::{Entry, Inode, InodeId, Kind, Metadata, RootTree, TreeError};
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

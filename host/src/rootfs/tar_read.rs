@@ -115,7 +115,7 @@ pub fn read_table(file: &Arc<HostFile>, start: u64, length: u64) -> Result<Vec<T
             }
             let mut value = vec![0; size as usize];
             file.read_exact_at(&mut value, start + content)?;
-            extensions.take(kind, value).ok_or(damaged(position, "an extension header is malformed"))?;
+            extensions.take(kind, &value).ok_or(damaged(position, "an extension header is malformed"))?;
         } else {
             let entry = entry(&header, std::mem::take(&mut extensions), start + content, size);
             entries.push(entry.map_err(|reason| damaged(position, reason))??);
@@ -162,14 +162,14 @@ fn entry(header: &[u8; 512], extensions: Extensions, offset: u64, size: u64) -> 
 
 impl Extensions {
     /// Takes an extension header. Returns none when it is malformed.
-    fn take(&mut self, kind: u8, value: Vec<u8>) -> Option<()> {
+    fn take(&mut self, kind: u8, value: &[u8]) -> Option<()> {
         match kind {
-            b'L' => self.path = Some(text(&value).to_vec()),
-            b'K' => self.link = Some(text(&value).to_vec()),
+            b'L' => self.path = Some(text(value).to_vec()),
+            b'K' => self.link = Some(text(value).to_vec()),
             // Global headers carry comments in practice, and nothing that is read here.
             b'g' => {}
             _ => {
-                let mut rest = &value[..];
+                let mut rest = value;
                 while !rest.is_empty() {
                     let space = rest.iter().position(|byte| *byte == b' ')?;
                     let length: usize = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;

@@ -21,19 +21,33 @@ pub(crate) fn skip(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
 
-/// Returns a tool: below the folder `OIC_TEST_TOOLS`, started by the loader there, or the host's own.
+/// Returns a tool: below the folder `OIC_TEST_TOOLS`, started by the loader there, else the host's own.
 #[expect(clippy::disallowed_methods, reason = "only tests read this variable")]
 pub(crate) fn tool(name: &str) -> Option<Program> {
     let folders = ["usr/sbin", "usr/bin", "sbin", "bin"];
-    if let Some(root) = std::env::var_os("OIC_TEST_TOOLS") {
-        let root = PathBuf::from(root);
-        let program = folders.iter().map(|folder| root.join(folder).join(name)).find(|path| path.exists())?;
-        let libraries = root.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
+    let below = |root: &Path| folders.iter().map(|folder| root.join(folder).join(name)).find(|path| path.exists());
+    if let Some(root) = std::env::var_os("OIC_TEST_TOOLS").filter(|root| !root.is_empty())
+        && let Some(program) = below(Path::new(&root))
+    {
+        let libraries = Path::new(&root).join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
         let loader = std::fs::read_dir(&libraries).ok()?.flatten().find(|entry| entry.file_name().as_bytes().starts_with(b"ld-linux"))?;
         let argv = vec![loader.path().into(), "--library-path".into(), libraries.into(), program.into()];
         return Some(Program { argv, env: Vec::new() });
     }
-    folders.iter().map(|folder| Path::new("/").join(folder).join(name)).find(|path| path.exists()).map(|path| Program::host(&path))
+    below(Path::new("/")).map(|path| Program::host(&path))
+}
+
+/// Returns the packages in the folder that `OIC_TEST_DEBS` names, or says that there are none.
+#[expect(clippy::disallowed_methods, reason = "only tests read this variable")]
+pub(crate) fn distribution() -> Option<Vec<PathBuf>> {
+    let Some(folder) = std::env::var_os("OIC_TEST_DEBS") else {
+        skip("OIC_TEST_DEBS names no folder of packages");
+        return None;
+    };
+    let mut packages: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    packages.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    packages.sort();
+    Some(packages)
 }
 
 /// Returns an e2fsprogs that reads archives, none when there is none.
@@ -157,6 +171,7 @@ pub(crate) fn read_folder(folder: &Path) -> RootTree {
                 0o120_000 => Kind::Symlink(std::fs::read_link(&path).unwrap().as_os_str().as_bytes().into()),
                 0o100_000 => Kind::File(Content::whole_file(&path).unwrap()),
                 0o010_000 => Kind::Fifo,
+                0o020_000 => Kind::CharDevice { major: rustix::fs::major(stat.rdev()), minor: rustix::fs::minor(stat.rdev()) },
                 _ => panic!("{} is of an unexpected kind", path.display()),
             };
             let is_directory = matches!(kind, Kind::Directory(_));

@@ -24,8 +24,8 @@ pub enum Slot {
 /// A directory entry that is being made by this process alone. Dropped without [`Self::commit`], it leaves nothing.
 #[derive(Debug)]
 pub struct PendingEntry {
-    staging: PathBuf,
     path: PathBuf,
+    target: PathBuf,
     guard: Option<Guard>,
 }
 
@@ -33,7 +33,7 @@ impl PendingEntry {
     /// Returns the empty folder to fill.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.staging
+        &self.path
     }
 
     /// Makes the folder an entry and returns its final path.
@@ -41,21 +41,21 @@ impl PendingEntry {
     /// # Errors
     /// Fails when the folder cannot be renamed.
     pub fn commit(mut self) -> Result<PathBuf, StoreError> {
-        if let Some(parent) = self.path.parent() {
+        if let Some(parent) = self.target.parent() {
             create_folder(parent)?;
         }
-        fs::rename(&self.staging, &self.path).map_err(|source| StoreError::io("make the entry", &self.path, 0, source))?;
+        fs::rename(&self.path, &self.target).map_err(|source| StoreError::io("make the entry", &self.target, 0, source))?;
         if let Some(guard) = self.guard.take() {
             guard.remove();
         }
-        Ok(std::mem::take(&mut self.path))
+        Ok(std::mem::take(&mut self.target))
     }
 }
 
 impl Drop for PendingEntry {
     fn drop(&mut self) {
         if let Some(guard) = self.guard.take() {
-            remove_tree(&self.staging);
+            remove_tree(&self.path);
             guard.remove();
         }
     }
@@ -80,7 +80,7 @@ impl Store {
         let staging = self.root.join("staging").join(&name);
         remove_tree(&staging);
         create_folder(&staging)?;
-        Ok(Slot::Vacant(PendingEntry { staging, path: self.entry_path(bucket, key), guard: Some(guard) }))
+        Ok(Slot::Vacant(PendingEntry { path: staging, target: self.entry_path(bucket, key), guard: Some(guard) }))
     }
 }
 

@@ -1,9 +1,12 @@
 //! What a user sees of each command, through the real program and without a network or a virtual machine.
 
+mod boot;
+mod build;
 mod command_line;
 mod completions;
 mod config;
 mod doctor;
+mod lock;
 mod man;
 mod reference;
 mod validate;

@@ -10,6 +10,7 @@ use crate::cli::{
     Context,
     command_error::CommandError,
     exit_code::ExitCode,
+    interrupt,
     printer::{Printer, Style, sanitized},
     settings::DoctorSettings,
     template::plural,
@@ -67,7 +68,8 @@ struct Report<'a> {
 
 /// Looks at the machine and tells what was found.
 pub(crate) fn doctor(settings: &DoctorSettings, context: &Context) -> Result<(), CommandError> {
-    let checks = probes::run(settings, &context.settings);
+    let cancel = interrupt::listen(&context.printer)?;
+    let checks = probes::run(settings, &context.settings, &cancel);
     let missing = checks.iter().filter(|check| check.status == Status::Missing).count();
     if settings.json {
         let report = Report { version: VERSION, usable: missing == 0, checks: &checks };

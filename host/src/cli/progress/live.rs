@@ -132,17 +132,21 @@ impl Display for Live {
         }
     }
 
-    fn finish(&self, _error: Option<&CommandError>) {
+    fn suspend(&self) {
         for running in std::mem::take(&mut *self.stages()).into_values() {
             running.bar.finish_and_clear();
         }
         self.printer.set_live(None);
     }
+
+    fn finish(&self, _error: Option<&CommandError>) {
+        self.suspend();
+    }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.finish(None);
+        self.suspend();
     }
 }
 

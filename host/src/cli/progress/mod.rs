@@ -50,6 +50,9 @@ trait Display: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// Takes down what is still on the screen.
+    fn suspend(&self) {}
+
     /// Takes down what is still on the screen, and tells how everything ended.
     fn finish(&self, _error: Option<&CommandError>) {}
 }
@@ -102,6 +105,11 @@ impl Progress {
         self.display.owns_stdout()
     }
 
+    /// Takes down what is drawn, for something else that wants the terminal.
+    pub(crate) fn suspend(&self) {
+        self.display.suspend();
+    }
+
     /// Takes down the display and tells how everything ended.
     pub(crate) fn finish(&self, error: Option<&CommandError>) {
         self.display.finish(error);
@@ -113,14 +121,14 @@ impl Progress {
 
 /// Writes how something ended to a log.
 fn log_end(error: Option<&CommandError>, line: impl Fn(&str)) {
-    match error {
-        None => line("done"),
-        Some(error) => error
-            .chain()
-            .iter()
-            .enumerate()
-            .for_each(|(index, text)| line(&format!("{}: {text}", if index == 0 { "error" } else { "caused by" }))),
+    let Some(error) = error else {
+        line("done");
+        return;
+    };
+    for (index, text) in error.chain().iter().enumerate() {
+        line(&format!("{}: {text}", if index == 0 { "error" } else { "caused by" }));
     }
+    error.details().iter().for_each(|text| line(&format!("| {text}")));
 }
 
 /// Takes the events of one image.

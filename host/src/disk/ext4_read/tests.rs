@@ -1,12 +1,13 @@
 //! Round trips through `mke2fs`, and images with damage.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use uuid::Uuid;
 
 use super::read_tree;
 use crate::{
     disk::ext4::{self, Ext4Options, Profile},
+    exec,
     rootfs::{
         content::{Content, HostFile},
         testing::{self, EPOCH, difference, listing},
@@ -158,4 +159,88 @@ fn a_truncated_filesystem_is_an_error() {
         std::fs::write(&path, vec![0; size]).unwrap();
         assert!(read(&path).is_err(), "{size}");
     }
+}
+
+/// What a kernel makes that `mke2fs` does not: hashed directories, deep extent trees, preallocated blocks, holes, removed files.
+const KERNEL_WORK: &str = "set -e\n\
+    cd \"$1\"\n\
+    mkdir hashed fragments\n\
+    i=0; while [ $i -lt 3000 ]; do : > hashed/a-name-of-some-length-$i; i=$((i+1)); done\n\
+    i=0; while [ $i -lt 3000 ]; do rm hashed/a-name-of-some-length-$i; i=$((i+3)); done\n\
+    i=0; while [ $i -lt 1200 ]; do printf %04096d $i | dd of=fragments/many bs=4096 seek=$((i*2)) conv=notrunc status=none; i=$((i+1)); done\n\
+    fallocate -l 1M fragments/unwritten; truncate -s 20M fragments/hole; printf end >> fragments/hole\n\
+    ln -s \"$(printf %0500d 1)\" slow; ln -s short fast; ln fragments/hole fragments/again\n\
+    mkfifo pipe; mknod console c 5 1; chown 70000:80000 pipe; chmod 4711 fragments/hole\n\
+    setfattr -n user.test -v value fragments/hole || true\n\
+    find . -print0 | xargs -0 touch -h -d @1700000000\n";
+
+#[test]
+fn what_a_kernel_has_written_reads_back_as_the_kernel_shows_it() {
+    let tools = testing::ext4_tools().filter(|_| rustix::process::geteuid().is_root());
+    let Some(tools) = tools else {
+        testing::skip("a comparison with the kernel needs root and a mke2fs that reads archives (OIC_TEST_TOOLS)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (image, mounted) = (folder.path().join("image"), folder.path().join("mounted"));
+    std::fs::create_dir(&mounted).unwrap();
+    let empty = RootTree::new(Metadata::root_owned(0o755, EPOCH));
+    ext4::make(&tools, &empty, &image, 0, 256 << 20, &options(Profile::Scratch)).unwrap();
+    if exec::run(Command::new("mount").args(["-o", "loop"]).args([&image, &mounted])).is_err() {
+        testing::skip("this machine has no loop devices to let a kernel write");
+        return;
+    }
+    let worked = exec::run(Command::new("sh").args(["-c", KERNEL_WORK, "sh"]).arg(&mounted));
+    // While it is mounted it is refused.
+    let while_mounted = read(&image);
+    let mut theirs = std::panic::catch_unwind(|| listing(&testing::read_folder(&mounted)));
+    exec::run(Command::new("umount").arg(&mounted)).unwrap();
+    worked.unwrap();
+    assert!(matches!(while_mounted, Err(super::Ext4ReadError::NotClean)), "{:?}", while_mounted.err());
+    let mut ours = read(&image).unwrap();
+    ours.update_metadata(|metadata| metadata.xattrs.clear());
+    if let Ok(theirs) = &mut theirs {
+        theirs.retain(|path, _| path != "/lost+found");
+    }
+    let differences = difference(&listing(&ours), &theirs.unwrap());
+    assert!(differences.is_empty(), "{}", differences[..differences.len().min(20)].join("\n"));
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "the times are what this is run for")]
+fn a_distribution_becomes_a_disk_and_reads_back() {
+    let (Some(packages), Some(tools)) = (testing::distribution(), testing::ext4_tools()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, image) = (folder.path().join("cache"), folder.path().join("image"));
+    std::fs::create_dir(&cache).unwrap();
+    let timed = |name: &str, start: std::time::Instant| eprintln!("{name}: {:.2} s", start.elapsed().as_secs_f64());
+    // Later than every file in the packages: mke2fs clamps times to it.
+    let late = 2_000_000_000;
+    let options = |profile| Ext4Options { epoch: late as u64, ..options(profile) };
+    let start = std::time::Instant::now();
+    testing::open(&cache, &packages);
+    timed("hashing and decompressing", start);
+    let start = std::time::Instant::now();
+    let inputs = testing::open(&cache, &packages);
+    timed("hashing and opening again", start);
+    let start = std::time::Instant::now();
+    let merged = crate::rootfs::dpkg::merge(inputs, "amd64", late).unwrap();
+    timed("merging", start);
+    for profile in [Profile::Scratch, Profile::Ext4] {
+        let size = ext4::minimal_size(&merged.tree, profile);
+        let _ = std::fs::remove_file(&image);
+        let start = std::time::Instant::now();
+        ext4::make(&tools, &merged.tree, &image, 0, size, &options(profile)).unwrap();
+        timed(&format!("{profile:?}: mke2fs, {} MiB minimal", size >> 20), start);
+        let start = std::time::Instant::now();
+        let tree = read(&image).unwrap();
+        timed("reading back", start);
+        let differences = difference(&listing(&merged.tree), &listing(&tree));
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+    let _ = std::fs::remove_file(&image);
+    let start = std::time::Instant::now();
+    ext4::make(&tools, &merged.tree, &image, 0, 8 << 30, &options(Profile::Scratch)).unwrap();
+    let used = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&image).unwrap()) * 512;
+    timed(&format!("mke2fs of 8 GiB, {} MiB used on the host", used >> 20), start);
 }

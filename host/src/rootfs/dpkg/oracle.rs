@@ -175,16 +175,9 @@ fn made_packages_unpack_as_dpkg_unpacks_them() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "only tests read this variable")]
 fn a_distributions_packages_unpack_as_dpkg_unpacks_them() {
-    let Some(folder) = std::env::var_os("OIC_TEST_DEBS") else {
-        testing::skip("OIC_TEST_DEBS names no folder of packages");
-        return;
-    };
+    let Some(packages) = testing::distribution() else { return };
     if can_run() {
-        let mut packages: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        packages.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
-        packages.sort();
         let differences = compare(&packages, "amd64");
         assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences[..differences.len().min(60)].join("\n"));
     }

@@ -3,12 +3,11 @@
 use std::{
     fs,
     num::NonZeroUsize,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
+use oic_builder_vm::{Cancel, KvmVerdict, probe_kvm};
 use oic_config::spec::Arch;
 
 use super::Check;
@@ -17,9 +16,10 @@ use crate::{
         progress::text,
         settings::{DoctorSettings, GlobalSettings},
     },
-    env, exec,
+    env,
     fetch::{DocumentRequest, Fetcher, Settings as FetchSettings, Url},
     repository::MirrorTable,
+    toolchain::{Emulator, guest_arch, host_emulator},
 };
 
 /// Free space below which a build cannot work, and below which it may not.
@@ -29,9 +29,6 @@ const SPACE_WANTED: u64 = 5 << 30;
 /// Available memory below which a build cannot work, and below which it is tight.
 const MEMORY_NEEDED: u64 = 768 << 20;
 const MEMORY_WANTED: u64 = 2 << 30;
-
-/// The oldest QEMU that is used.
-const QEMU_OLDEST: (u32, u32) = (7, 2);
 
 /// The archive that the builder's own tools come from, the key of its mirror, and a file that it always has.
 const BUILDER_ARCHIVE: (&str, &str, &str) = ("debian", "https://mirrors.kernel.org/debian", "dists/trixie/InRelease");
@@ -43,8 +40,10 @@ const RELEASE_LIMIT: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs all checks.
-pub(super) fn run(settings: &DoctorSettings, global: &GlobalSettings) -> Vec<Check> {
-    let mut checks = vec![configuration(global), processors(global), memory(), qemu(), vsock()];
+pub(super) fn run(settings: &DoctorSettings, global: &GlobalSettings, cancel: &Cancel) -> Vec<Check> {
+    let emulator = host_emulator(Arch::host());
+    let mut checks = vec![configuration(global), processors(global), memory(), qemu(emulator.as_ref())];
+    checks.extend([accelerator(emulator.as_ref(), global, cancel), virtiofs(), vsock()]);
     checks.push(folder("cache", &global.cache_dir.value, "choose another folder with `--cache-dir`"));
     checks.push(folder("work", &global.work_dir.value, "choose another folder with `--work-dir`"));
     if !settings.offline {
@@ -90,44 +89,38 @@ fn available_memory(text: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-fn qemu() -> Check {
-    let program = format!("qemu-system-{}", Arch::host());
+/// Looks for an emulator of this machine's architecture. That there is none is no lack: a private one is fetched.
+fn qemu(found: Option<&Emulator>) -> Check {
     let own = env::get(env::OIC_QEMU).map(PathBuf::from);
-    let Some(path) = own.clone().or_else(|| in_path(&program)) else {
-        return Check::good("QEMU", "none on this machine; a private one is fetched when it is needed");
-    };
-    let version = exec::run(Command::new(&path).arg("--version")).ok().and_then(|output| qemu_version(&String::from_utf8_lossy(&output)));
-    let (oldest_major, oldest_minor) = QEMU_OLDEST;
-    match (version, own) {
-        (Some(version), _) if version >= QEMU_OLDEST => Check::good("QEMU", format!("{}.{} in {}", version.0, version.1, path.display())),
-        (Some((major, minor)), None) => {
-            Check::good("QEMU", format!("{major}.{minor} in {} is too old; a private one is fetched when it is needed", path.display()))
-        }
-        (Some((major, minor)), Some(_)) => {
-            let finding = format!("{} from OIC_QEMU is {major}.{minor}", path.display());
-            Check::missing("QEMU", finding, format!("name one that is {oldest_major}.{oldest_minor} or newer, or unset OIC_QEMU"))
-        }
-        (None, None) => Check::good("QEMU", format!("{} does not run; a private one is fetched when it is needed", path.display())),
-        (None, Some(_)) => {
-            Check::missing("QEMU", format!("{} from OIC_QEMU does not run", path.display()), "name a working one, or unset OIC_QEMU")
+    match (found, own) {
+        (Some(emulator), _) => Check::good("QEMU", emulator.description.clone()),
+        (None, None) => Check::good("QEMU", "none on this machine that is new enough; a private one is fetched when it is needed"),
+        (None, Some(path)) => {
+            let finding = format!("{} from OIC_QEMU is not used: it does not run, or is too old", path.display());
+            Check::lack("QEMU", finding, "name an emulator that is 7.2 or newer, or unset OIC_QEMU")
         }
     }
 }
 
-/// Returns the version in what `qemu-system-… --version` prints.
-fn qemu_version(text: &str) -> Option<(u32, u32)> {
-    let mut words = text.split_whitespace();
-    let version = words.find(|word| *word == "version").and_then(|_| words.next())?;
-    let mut numbers = version.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+/// Runs a few instructions in a guest: a `/dev/kvm` that opens may still not run any.
+fn accelerator(found: Option<&Emulator>, global: &GlobalSettings, cancel: &Cancel) -> Check {
+    const SLOWER: &str = "TCG, software emulation: works, and is some ten times slower";
+    let Some(emulator) = found else {
+        return Check::lack("accelerator", format!("{SLOWER}; KVM not probed: there is no QEMU yet"), "build once, then look again");
+    };
+    match probe_kvm(&emulator.qemu, guest_arch(Arch::host()), &global.temp_dir.value, cancel) {
+        KvmVerdict::Usable => Check::good("accelerator", "KVM, proven by running a guest"),
+        KvmVerdict::Unusable { reason, fix } => {
+            let fix =
+                fix.unwrap_or_else(|| "nothing to do here: on another machine, or outside this virtual machine, KVM may work".to_owned());
+            Check::lack("accelerator", format!("{SLOWER}; no KVM: {reason}"), fix)
+        }
+    }
 }
 
-/// Returns where a program is found.
-fn in_path(program: &str) -> Option<PathBuf> {
-    let path = env::get(env::PATH)?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| fs::metadata(candidate).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0))
+/// Shares need no privilege: the file server is this program itself.
+fn virtiofs() -> Check {
+    Check::good("virtiofs", "built in")
 }
 
 fn vsock() -> Check {
@@ -196,18 +189,6 @@ fn mirror(fetcher: &Fetcher, urls: Vec<Url>, needed: bool) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_of_qemu() {
-        for (text, version) in [
-            ("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright", Some((10, 0))),
-            ("QEMU emulator version 7.2.17\n", Some((7, 2))),
-            ("QEMU emulator version x\n", None),
-            ("", None),
-        ] {
-            assert_eq!(qemu_version(text), version, "{text}");
-        }
-    }
 
     #[test]
     fn available_memory_is_in_bytes() {

@@ -1,0 +1,240 @@
+//! `oic boot`: starts an image as its users will, with firmware and a console; the image is never changed.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use oic_builder_vm::{Accelerator, BootConfig, BootedVm, Cancel, ConsoleOutput, ConsoleSink, DiskFormat, Network, TerminalEnd};
+use oic_config::spec::Arch;
+
+use super::build::interrupted;
+use crate::{
+    build,
+    cli::{
+        Context,
+        args::ProgressMode,
+        command_error::{CommandError, Hint},
+        exit_code::ExitCode,
+        interrupt,
+        progress::{Progress, text},
+        settings::BootSettings,
+    },
+    report::manifest::{BuildManifest, MANIFEST_FILE_NAME},
+    toolchain::guest_arch,
+};
+
+/// What a login prompt on the console looks like.
+const LOGIN_PROMPT: &str = "login: ";
+
+/// Memory of the VM where the user names none.
+const DEFAULT_MEMORY_MIB: u32 = 1024;
+
+/// How long `--check` waits for the prompt where the user does not say.
+const PATIENCE_KVM: Duration = Duration::from_secs(120);
+const PATIENCE_TCG: Duration = Duration::from_secs(900);
+
+/// A manifest is never larger.
+const MANIFEST_LIMIT: u64 = 16 << 20;
+
+/// Why a file cannot be booted.
+#[derive(Debug, thiserror::Error)]
+enum ImageError {
+    /// It cannot be read.
+    #[error("cannot read the image `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// It has to be decompressed first.
+    #[error("the image `{}` is compressed", path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// The program that decompresses it.
+        program: &'static str,
+    },
+}
+
+impl Hint for ImageError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Unreadable { .. } => Vec::new(),
+            Self::Compressed { path, program } => vec![format!("decompress it first: `{program} -dk {}`", path.display())],
+        }
+    }
+}
+
+/// Boots an image: on the terminal, or with `check` until it asks for a login.
+pub(crate) fn boot(settings: &BootSettings, context: &Context) -> Result<(), CommandError> {
+    let cancel = interrupt::listen(&context.printer)?;
+    let mode = context.settings.progress.value;
+    // Without `--check`, standard output belongs to the console.
+    let mode = if mode == ProgressMode::Json && !settings.check { ProgressMode::None } else { mode };
+    let progress = Progress::start(mode, &context.printer, context.clock, context.log.clone());
+    let result = run(settings, context, &cancel, &progress);
+    let result = result.map_err(|error| if cancel.is_cancelled() { interrupted() } else { error });
+    progress.finish(result.as_ref().err());
+    result
+}
+
+fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &Arc<Progress>) -> Result<(), CommandError> {
+    let format = detect_format(&settings.image)?;
+    let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image));
+    let options = context.settings.host_options(settings.offline, cancel.clone());
+    let (emulator, firmware, accelerator) = build::boot_tools(&options, arch, &progress.image(""))?;
+    let config = BootConfig {
+        arch: guest_arch(arch),
+        accelerator,
+        qemu: emulator.qemu,
+        firmware_code: firmware.code,
+        firmware_vars: firmware.vars,
+        image: settings.image.clone(),
+        format,
+        cpus: settings.cpus,
+        memory_mib: settings.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB),
+        network: Network::User,
+    };
+    let base = &context.settings.temp_dir.value;
+    if settings.check {
+        let timeout = settings.timeout.unwrap_or(match accelerator {
+            Accelerator::Kvm => PATIENCE_KVM,
+            Accelerator::Tcg => PATIENCE_TCG,
+        });
+        check(config, base, timeout, context, cancel, progress)
+    } else {
+        // The display must not draw over the console.
+        progress.suspend();
+        on_terminal(config, base, context, cancel)
+    }
+}
+
+/// Boots until the console asks for a login.
+fn check(
+    config: BootConfig,
+    base: &Path,
+    timeout: Duration,
+    context: &Context,
+    cancel: &Cancel,
+    progress: &Progress,
+) -> Result<(), CommandError> {
+    let image = config.image.display().to_string();
+    let start = Instant::now();
+    let log = context.log.clone();
+    let sink = log.map(|log| -> ConsoleSink { Box::new(move |bytes| log.raw(bytes)) });
+    let mut vm = BootedVm::start(config, ConsoleOutput { file: None, sink }, base)?;
+    vm.expect(LOGIN_PROMPT, timeout, cancel)?;
+    let line = format!("{image} asks for a login after {}", text::duration(start.elapsed()));
+    if progress.owns_stdout() {
+        context.printer.note(&line);
+    } else {
+        context.printer.result(&line)?;
+    }
+    Ok(())
+}
+
+/// Boots with the console on the terminal, until the VM ends or the user leaves.
+fn on_terminal(config: BootConfig, base: &Path, context: &Context, cancel: &Cancel) -> Result<(), CommandError> {
+    context.printer.note("the console follows; Ctrl-] ends it, and the image stays as it is");
+    let printer = context.printer.clone();
+    let closed = cancel.clone();
+    let sink: ConsoleSink = Box::new(move |bytes| {
+        // Nobody reads any more.
+        if printer.raw_result(bytes).is_err() {
+            closed.cancel();
+        }
+    });
+    let vm = BootedVm::start(config, ConsoleOutput { file: None, sink: Some(sink) }, base)?;
+    match vm.attach_terminal(cancel)? {
+        TerminalEnd::Cancelled => Err(interrupted()),
+        TerminalEnd::Left => Ok(()),
+        TerminalEnd::PoweredOff(status) if status.success() => Ok(()),
+        TerminalEnd::PoweredOff(status) => Err(CommandError::message(ExitCode::Host, format!("QEMU ended with {status}"))),
+    }
+}
+
+/// Returns the format of an image by its first bytes, and its last.
+fn detect_format(path: &Path) -> Result<DiskFormat, CommandError> {
+    let unreadable = |source| CommandError::new(ExitCode::Usage, ImageError::Unreadable { path: path.to_owned(), source });
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut head = Vec::new();
+    file.by_ref().take(512).read_to_end(&mut head).map_err(unreadable)?;
+    let mut tail = Vec::new();
+    if file.seek(SeekFrom::End(-512)).is_ok() {
+        file.take(512).read_to_end(&mut tail).map_err(unreadable)?;
+    }
+    match format_of(&head, &tail) {
+        Ok(format) => Ok(format),
+        Err(program) => Err(CommandError::new(ExitCode::Usage, ImageError::Compressed { path: path.to_owned(), program })),
+    }
+}
+
+/// Returns the format that the first and the last 512 bytes show, or the program that decompresses the file.
+fn format_of(head: &[u8], tail: &[u8]) -> Result<DiskFormat, &'static str> {
+    const COMPRESSED: [(&[u8], &str); 4] = [(b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2")];
+    const FORMATS: [(&[u8], DiskFormat); 4] = [
+        (b"QFI\xfb", DiskFormat::Qcow2),
+        (b"KDMV", DiskFormat::Vmdk),
+        (b"# Disk DescriptorFile", DiskFormat::Vmdk),
+        (b"vhdxfile", DiskFormat::Vhdx),
+    ];
+    if let Some((_, program)) = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(program);
+    }
+    if let Some((_, format)) = FORMATS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Ok(*format);
+    }
+    if head.get(0x40..0x44) == Some(&[0x7f, 0x10, 0xda, 0xbe]) {
+        return Ok(DiskFormat::Vdi);
+    }
+    Ok(if tail.starts_with(b"conectix") { DiskFormat::Vpc } else { DiskFormat::Raw })
+}
+
+/// Returns the architecture of an image: what the manifest beside it says, else what its name says, else this machine's.
+fn detect_arch(image: &Path) -> Arch {
+    let manifest = image.with_file_name(MANIFEST_FILE_NAME);
+    let text = File::open(manifest).ok().and_then(|file| io::read_to_string(file.take(MANIFEST_LIMIT)).ok());
+    let stated =
+        text.and_then(|text| serde_json::from_str::<BuildManifest>(&text).ok()).and_then(|manifest| Arch::from_name(&manifest.image.arch));
+    stated.unwrap_or_else(|| arch_in_name(&image.to_string_lossy()).unwrap_or_else(Arch::host))
+}
+
+/// Returns the architecture that a path names, the one nearest to its end.
+fn arch_in_name(path: &str) -> Option<Arch> {
+    Arch::ALL.into_iter().filter_map(|arch| Some((path.rfind(arch.name())?, arch))).max_by_key(|(at, _)| *at).map(|(_, arch)| arch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_their_bytes() {
+        let mut vdi = vec![0; 512];
+        vdi[0x40..0x44].copy_from_slice(&0xbeda_107f_u32.to_le_bytes());
+        for (head, tail, format) in [
+            (&b"QFI\xfb\0\0\0\x03"[..], &b""[..], Ok(DiskFormat::Qcow2)),
+            (b"KDMV", b"", Ok(DiskFormat::Vmdk)),
+            (b"vhdxfile", b"", Ok(DiskFormat::Vhdx)),
+            (&vdi, b"", Ok(DiskFormat::Vdi)),
+            (b"\0\0", b"conectix", Ok(DiskFormat::Vpc)),
+            (b"\0\0", b"\0", Ok(DiskFormat::Raw)),
+            (b"", b"", Ok(DiskFormat::Raw)),
+            (b"\x28\xb5\x2f\xfdxx", b"", Err("zstd")),
+            (b"\x1f\x8b\x08", b"", Err("gzip")),
+        ] {
+            assert_eq!(format_of(head, tail), format);
+        }
+    }
+
+    #[test]
+    fn names_tell_the_architecture() {
+        assert_eq!(arch_in_name("out/x86_64/a-1-aarch64/a.raw"), Some(Arch::Aarch64));
+        assert_eq!(arch_in_name("disk.img"), None);
+    }
+}
