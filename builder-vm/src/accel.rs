@@ -47,6 +47,8 @@ pub enum KvmVerdict {
         reason: String,
         /// What the user can do about it.
         fix: Option<String>,
+        /// Whether asking again would get the same answer: not so when a busy machine may have been the reason.
+        lasting: bool,
     },
 }
 
@@ -60,8 +62,18 @@ impl KvmVerdict {
         }
     }
 
+    /// Returns whether asking again would get the same answer.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Usable | Self::Unusable { lasting: true, .. })
+    }
+
     fn unusable(reason: impl Into<String>) -> Self {
-        Self::Unusable { reason: reason.into(), fix: None }
+        Self::Unusable { reason: reason.into(), fix: None, lasting: true }
+    }
+
+    fn this_time(reason: impl Into<String>) -> Self {
+        Self::Unusable { reason: reason.into(), fix: None, lasting: false }
     }
 }
 
@@ -86,6 +98,7 @@ fn device_verdict(device: &Path) -> Option<KvmVerdict> {
         io::ErrorKind::NotFound => KvmVerdict::Unusable {
             reason: format!("there is no {name}"),
             fix: Some("enable virtualisation in the firmware settings and load the module `kvm_intel` or `kvm_amd`".to_owned()),
+            lasting: false,
         },
         io::ErrorKind::PermissionDenied => {
             let group = fs::metadata(device).ok().and_then(|metadata| group_name(metadata.gid()));
@@ -93,9 +106,9 @@ fn device_verdict(device: &Path) -> Option<KvmVerdict> {
                 None | Some("root") => format!("ask an administrator for access to {name}"),
                 Some(group) => format!("join the group `{group}` (`sudo usermod -aG {group} $USER`, then log in again)"),
             };
-            KvmVerdict::Unusable { reason: format!("this user may not open {name}"), fix: Some(fix) }
+            KvmVerdict::Unusable { reason: format!("this user may not open {name}"), fix: Some(fix), lasting: false }
         }
-        _ => KvmVerdict::unusable(format!("cannot open {name}: {error}")),
+        _ => KvmVerdict::this_time(format!("cannot open {name}: {error}")),
     })
 }
 
@@ -118,7 +131,7 @@ fn run_payload(qemu: &Qemu, machine: &Machine, deadline: Duration, runtime_base:
     });
     let folder = match prepared {
         Ok(folder) => folder,
-        Err(error) => return KvmVerdict::unusable(format!("cannot prepare the probe: {error}")),
+        Err(error) => return KvmVerdict::this_time(format!("cannot prepare the probe: {error}")),
     };
     let mut argv = qemu.argv.clone();
     argv.extend(arguments(qemu, machine, &folder.path().join("payload")));
@@ -126,7 +139,7 @@ fn run_payload(qemu: &Qemu, machine: &Machine, deadline: Duration, runtime_base:
     let begin = Instant::now();
     let child = match Child::start(launch) {
         Ok(child) => child,
-        Err(error) => return KvmVerdict::unusable(format!("cannot start QEMU: {error}")),
+        Err(error) => return KvmVerdict::this_time(format!("cannot start QEMU: {error}")),
     };
     let status = loop {
         if let Some(status) = child.status() {
@@ -134,10 +147,10 @@ fn run_payload(qemu: &Qemu, machine: &Machine, deadline: Duration, runtime_base:
         }
         let left = deadline.saturating_sub(begin.elapsed());
         if left.is_zero() {
-            return KvmVerdict::unusable("a guest of a few instructions does not come to its end");
+            return KvmVerdict::this_time("a guest of a few instructions does not come to its end");
         }
         if cancel.is_cancelled() {
-            return KvmVerdict::unusable("cancelled");
+            return KvmVerdict::this_time("cancelled");
         }
         let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
         let mut fds = [PollFd::from_borrowed_fd(child.ended(), PollFlags::IN), PollFd::from_borrowed_fd(cancel.signal(), PollFlags::IN)];
@@ -309,7 +322,7 @@ mod tests {
     #[test]
     fn a_device_that_is_not_there_or_not_allowed_says_what_to_do() {
         let missing = device_verdict(Path::new("/nonexistent/kvm")).unwrap();
-        assert!(matches!(&missing, KvmVerdict::Unusable { reason, fix: Some(_) } if reason == "there is no /nonexistent/kvm"));
+        assert!(matches!(&missing, KvmVerdict::Unusable { reason, fix: Some(_), .. } if reason == "there is no /nonexistent/kvm"));
         assert_eq!(device_verdict(Path::new("/dev/null")), None);
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oic_builder_vm::{Accelerator, Qemu};
+use oic_builder_vm::{Accelerator, KvmVerdict, Qemu};
 use oic_config::spec::{Arch, ImageSpec, Repository};
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     lock::{self, LockedImage, LockedTools, PackageLock},
     repository::{Access, mirror::MirrorTable},
     store::Store,
-    toolchain::{Emulator, Firmware, ToolSet, Tools, VmImage, guest_arch, host_emulator},
+    toolchain::{Emulator, Firmware, ToolSet, Tools, VmImage, host_emulator, kvm_verdict},
 };
 
 /// The store, the network and who is told.
@@ -152,8 +152,11 @@ impl<'a> Host<'a> {
 
     /// Probes what can run the guest, and says why it is not KVM.
     fn accelerator(&self, target: Arch, emulator: &Emulator) -> Accelerator {
-        let _ = (target, guest_arch(target), emulator);
-        Accelerator::Tcg
+        let verdict = kvm_verdict(&self.store, target, emulator, &self.options.temp_dir, &self.options.cancel);
+        if let KvmVerdict::Unusable { reason, .. } = &verdict {
+            self.observer.event(&Event::Message { level: Level::Note, text: &format!("emulating {target} without KVM: {reason}") });
+        }
+        verdict.accelerator()
     }
 }
 

@@ -23,7 +23,7 @@ use oic_config::spec::Arch;
 
 pub use initramfs::{VmImage, VmImageError};
 pub use kernel::KernelError;
-pub use qemu::{Emulator, Firmware, guest_arch, host_emulator};
+pub use qemu::{Emulator, Firmware, guest_arch, host_emulator, kvm_verdict};
 
 use crate::{
     build::resolve::StoredPackages,

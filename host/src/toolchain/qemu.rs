@@ -1,16 +1,20 @@
 //! The emulator of an architecture and the firmware that images of it boot with: the host's where they are good enough, else
-//! those of a tool set.
+//! those of a tool set. And whether KVM can be used with it.
 
 use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
-use oic_builder_vm::{Accelerator, GuestArch, Machine, Qemu};
+use oic_builder_vm::{Accelerator, Cancel, GuestArch, KvmVerdict, Machine, Qemu, probe_kvm};
 use oic_config::spec::Arch;
 
 use super::{ToolError, Tools};
-use crate::{env, exec};
+use crate::{digest::Sha256Digest, env, exec, store::Store};
 
 /// The oldest QEMU that is used, as major and minor version.
 const OLDEST: (u32, u32) = (7, 2);
@@ -57,8 +61,19 @@ pub fn host_emulator(arch: Arch) -> Option<Emulator> {
     (version >= OLDEST).then(|| Emulator { qemu, description: format!("{} {}.{}", path.display(), version.0, version.1) })
 }
 
-/// Asks a QEMU for its version.
+/// Versions of programs by path, size and time of last change.
+static VERSIONS: Mutex<BTreeMap<(PathBuf, u64, i64), Option<(u32, u32)>>> = Mutex::new(BTreeMap::new());
+
+/// Returns the version of a QEMU. Starting one takes a tenth of a second, so each is asked once.
 fn version(path: &Path) -> Option<(u32, u32)> {
+    let metadata = fs::metadata(path).ok()?;
+    let key = (path.to_owned(), metadata.size(), metadata.mtime());
+    let mut versions = VERSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    *versions.entry(key).or_insert_with(|| ask_version(path))
+}
+
+/// Asks a QEMU for its version.
+fn ask_version(path: &Path) -> Option<(u32, u32)> {
     let output = exec::run(Command::new(path).arg("--version")).ok()?;
     parse_version(&String::from_utf8(output).ok()?)
 }
@@ -68,6 +83,59 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     let version = text.split("version ").nth(1)?;
     let mut numbers = version.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Finds out whether KVM runs guests of `arch`, and remembers answers that last: until the machine is started again, or the emulator
+/// or the access to the device changes.
+#[must_use]
+pub fn kvm_verdict(store: &Store, arch: Arch, emulator: &Emulator, runtime_base: &Path, cancel: &Cancel) -> KvmVerdict {
+    let ask = || probe_kvm(&emulator.qemu, guest_arch(arch), runtime_base, cancel);
+    if Arch::host() != arch {
+        return ask();
+    }
+    let Some(circumstances) = circumstances(emulator) else { return ask() };
+    let record = format!("kvm-verdict-{arch}");
+    if let Some(verdict) = store.record(&record).and_then(|bytes| parse_verdict(&bytes, circumstances)) {
+        return verdict;
+    }
+    let verdict = ask();
+    // Not remembering costs a tenth of a second next time.
+    if verdict.is_lasting()
+        && let Err(error) = store.set_record(&record, render_verdict(&verdict, circumstances).as_bytes())
+    {
+        tracing::debug!(%error, "cannot remember what the probe found");
+    }
+    verdict
+}
+
+/// Returns a digest of everything that an answer depends on. None: there is no device, and nothing to remember.
+fn circumstances(emulator: &Emulator) -> Option<Sha256Digest> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let device = fs::metadata("/dev/kvm").ok()?;
+    let mut text = format!("{boot} {} {} {:o} {:?}", device.uid(), device.gid(), device.mode(), rustix::process::geteuid());
+    for word in &emulator.qemu.argv {
+        let file = fs::metadata(word).map(|file| (file.size(), file.mtime(), file.ino())).ok();
+        text.push_str(&format!(" {word:?} {file:?}"));
+    }
+    Some(Sha256Digest::of(text.as_bytes()))
+}
+
+/// Writes an answer: the circumstances, then the reason against KVM if there is one.
+fn render_verdict(verdict: &KvmVerdict, circumstances: Sha256Digest) -> String {
+    match verdict {
+        KvmVerdict::Usable => format!("{circumstances}\n"),
+        KvmVerdict::Unusable { reason, .. } => format!("{circumstances}\n{reason}\n"),
+    }
+}
+
+/// Reads an answer that was given under the same circumstances.
+fn parse_verdict(bytes: &[u8], circumstances: Sha256Digest) -> Option<KvmVerdict> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let rest = text.strip_prefix(&format!("{circumstances}\n"))?;
+    Some(match rest.trim_end() {
+        "" => KvmVerdict::Usable,
+        reason => KvmVerdict::Unusable { reason: reason.to_owned(), fix: None, lasting: true },
+    })
 }
 
 impl Tools {
@@ -107,5 +175,18 @@ mod tests {
         assert_eq!(parse_version("QEMU emulator version 10.0.2"), Some((10, 0)));
         assert_eq!(parse_version("bash: no such thing"), None);
         assert!((10, 0) > OLDEST && (7, 1) < OLDEST);
+    }
+
+    #[test]
+    fn answers_are_remembered_for_the_circumstances_they_were_given_under() {
+        let (here, elsewhere) = (Sha256Digest::of(b"here"), Sha256Digest::of(b"elsewhere"));
+        let unusable = KvmVerdict::Unusable { reason: "QEMU says: no".to_owned(), fix: None, lasting: true };
+        for verdict in [KvmVerdict::Usable, unusable] {
+            let text = render_verdict(&verdict, here);
+            assert_eq!(parse_verdict(text.as_bytes(), here), Some(verdict));
+            assert_eq!(parse_verdict(text.as_bytes(), elsewhere), None);
+        }
+        assert_eq!(parse_verdict(b"", here), None);
+        assert_eq!(parse_verdict(b"\xff", here), None);
     }
 }
