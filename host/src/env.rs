@@ -67,3 +67,6 @@ pub const ALL: [&str; 10] = [
     OIC_WORKERS,
     OIC_WORK_DIR,
 ];
+
+/// Variables of the same family that only building `oic` itself reads.
+pub const BUILD_ONLY: [&str; 1] = ["OIC_AGENTS_DIR"];

@@ -4,6 +4,8 @@
 //! for everybody; medians are written. Peers need root, `mmdebstrap`, and for debos a Debian 13 tree that this command makes once
 //! under `target/bench` with mmdebstrap.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark runs programs as a whole")]
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -64,7 +66,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         results.entry("oic, packages cached").or_default().push(bench.build("cached")?);
         results.entry("oic, repeated").or_default().push(bench.build("cached")?);
         if let Some(peers) = &peers {
-            for (name, peer) in peers.commands() {
+            for (name, peer) in Peers::commands() {
                 println!("  {name}");
                 let start = Instant::now();
                 peer(peers)?;

@@ -64,8 +64,8 @@ impl Compressor {
         for path in std::iter::once(b"/etc/initramfs-tools/initramfs.conf".to_vec()).chain(fragments.collect::<Vec<_>>()) {
             let Some(bytes) = tree.file(&path).and_then(|content| content.read_all(1 << 20).ok()) else { continue };
             let text = String::from_utf8_lossy(&bytes);
-            let values = text.lines().filter_map(|line| line.trim().strip_prefix("COMPRESS="));
-            if let Some(value) = values.last() {
+            let mut values = text.lines().rev().filter_map(|line| line.trim().strip_prefix("COMPRESS="));
+            if let Some(value) = values.next() {
                 asked = value.trim_matches(['"', '\'']).to_owned();
             }
         }

@@ -16,18 +16,18 @@ use crate::{
 
 /// The packages of an image and how they depend on each other.
 #[derive(Debug, Clone)]
-pub struct Contents {
+pub(super) struct Contents {
     /// What they have in common.
-    pub origin: Origin,
+    pub(super) origin: Origin,
     /// The packages, in the order of the lock.
-    pub packages: Vec<PackageRecord>,
+    pub(super) packages: Vec<PackageRecord>,
     /// Who needs whom.
-    pub dependencies: Vec<Dependency>,
+    pub(super) dependencies: Vec<Dependency>,
 }
 
 /// Returns the contents of an image. `debs` are the packages of `lock`, in its order.
 #[must_use]
-pub fn contents(spec: &ImageSpec, lock: &LockedImage, debs: &[Deb]) -> Contents {
+pub(super) fn contents(spec: &ImageSpec, lock: &LockedImage, debs: &[Deb]) -> Contents {
     let release = spec.target.dist.strip_prefix(&spec.target.os).filter(|version| !version.is_empty());
     let origin = Origin {
         ecosystem: Ecosystem::Deb,

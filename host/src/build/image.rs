@@ -122,23 +122,23 @@ pub enum FinishError {
 
 /// What an image's disk is made with.
 #[derive(Debug)]
-pub struct Finish<'a> {
+pub(super) struct Finish<'a> {
     /// The image.
-    pub spec: &'a ImageSpec,
+    pub(super) spec: &'a ImageSpec,
     /// Its disk.
-    pub disk: &'a Disk,
+    pub(super) disk: &'a Disk,
     /// What its UUIDs are derived from.
-    pub identity: ImageIdentity,
+    pub(super) identity: ImageIdentity,
     /// The kernel command line, `root=` included.
-    pub cmdline: &'a str,
+    pub(super) cmdline: &'a str,
     /// `SOURCE_DATE_EPOCH`.
-    pub epoch: u64,
+    pub(super) epoch: u64,
     /// Makers of ext4.
-    pub ext4: Ext4Tools,
+    pub(super) ext4: Ext4Tools,
     /// `grub-mkimage`.
-    pub mkimage: Program,
+    pub(super) mkimage: Program,
     /// Folder for files that trees refer to.
-    pub work: &'a Path,
+    pub(super) work: &'a Path,
 }
 
 impl Finish<'_> {
@@ -146,7 +146,7 @@ impl Finish<'_> {
     ///
     /// # Errors
     /// Fails when the root disk is damaged, the image cannot boot or its content does not fit.
-    pub fn run(&self, root_disk: &Path, target: &Path) -> Result<(), FinishError> {
+    pub(super) fn run(&self, root_disk: &Path, target: &Path) -> Result<(), FinishError> {
         let file = HostFile::open(root_disk).map_err(|source| FinishError::Open { path: root_disk.to_owned(), source })?;
         let mut root = ext4_read::read_tree(&file)?;
         clean(&mut root, self.epoch_time())?;

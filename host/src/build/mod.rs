@@ -166,7 +166,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         cmdline: cmdline.clone(),
         files,
     })?;
-    session::compose(guest(spec, &toolchain, &root_disk, &host, &work)?, plan, observer, &options.host.cancel)?;
+    session::compose(&guest(spec, &toolchain, &root_disk, &host, &work)?, plan, observer, &options.host.cancel)?;
 
     let raw = work.file("disk.img");
     stage(observer, Stage::Disk, || {

@@ -43,20 +43,20 @@ pub enum RootError {
 
 /// Packages, unpacked.
 #[derive(Debug)]
-pub struct UnpackedRoot {
+pub(super) struct UnpackedRoot {
     /// The tree.
-    pub tree: RootTree,
+    pub(super) tree: RootTree,
     /// What is left for the guest to do.
-    pub install: DebInstall,
+    pub(super) install: DebInstall,
     /// The packages themselves, in the order of the lock.
-    pub packages: Vec<Deb>,
+    pub(super) packages: Vec<Deb>,
 }
 
 /// Unpacks the packages of an image into a tree.
 ///
 /// # Errors
 /// Fails when a package is malformed or two packages do not fit together.
-pub fn unpack(store: &Store, packages: &[(LockedPackage, PathBuf)], arch: Arch, epoch: u64) -> Result<UnpackedRoot, RootError> {
+pub(super) fn unpack(store: &Store, packages: &[(LockedPackage, PathBuf)], arch: Arch, epoch: u64) -> Result<UnpackedRoot, RootError> {
     let cache = DebCache::new(&store.bucket_folder(Bucket::Unpacked)?);
     let files: Vec<_> = packages.iter().map(|(package, path)| (path.clone(), package.sha256)).collect();
     let debs = cache.open_all(&files)?;
@@ -72,7 +72,7 @@ pub fn unpack(store: &Store, packages: &[(LockedPackage, PathBuf)], arch: Arch, 
 
 /// Returns how large the root disk of these packages is.
 #[must_use]
-pub fn disk_size(packages: &[(LockedPackage, PathBuf)], asked: Option<ByteSize>) -> ByteSize {
+pub(super) fn disk_size(packages: &[(LockedPackage, PathBuf)], asked: Option<ByteSize>) -> ByteSize {
     asked.unwrap_or_else(|| {
         let installed: u64 = packages.iter().map(|(package, _)| package.installed_kib * 1024).sum();
         ByteSize((installed + installed / 4 + HEADROOM).next_multiple_of(1 << 20))
@@ -83,7 +83,7 @@ pub fn disk_size(packages: &[(LockedPackage, PathBuf)], asked: Option<ByteSize>)
 ///
 /// # Errors
 /// Fails when the tree does not fit or the disk cannot be written.
-pub fn make_disk(tools: &Ext4Tools, tree: &RootTree, path: &Path, size: ByteSize, epoch: u64) -> Result<(), RootError> {
+pub(super) fn make_disk(tools: &Ext4Tools, tree: &RootTree, path: &Path, size: ByteSize, epoch: u64) -> Result<(), RootError> {
     let uuid = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, b"oic root disk");
     let options = Ext4Options { profile: Profile::Scratch, uuid, label: None, epoch };
     ext4::make(tools, tree, path, 0, size.0, &options).map_err(|source| RootError::Filesystem { path: path.to_owned(), source })

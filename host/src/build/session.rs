@@ -3,7 +3,6 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use oic_builder_vm::{
@@ -11,7 +10,7 @@ use oic_builder_vm::{
     Qemu, SessionError, Share, VmConfig,
 };
 use oic_config::units::ByteSize;
-use oic_protocol::{AgentError, AgentEvent, ComposePlan, ComposeReport, LogLevel, Outcome, Step};
+use oic_protocol::{AgentError, AgentEvent, ComposePlan, LogLevel, Outcome, Step};
 
 use super::progress::{Event, Level, Observer, Stage, Unit};
 use crate::compose::step_name;
@@ -21,31 +20,31 @@ const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
 
 /// What a session runs on.
 #[derive(Debug)]
-pub struct Guest<'a> {
+pub(super) struct Guest<'a> {
     /// Architecture.
-    pub arch: GuestArch,
+    pub(super) arch: GuestArch,
     /// What runs its instructions.
-    pub accelerator: Accelerator,
+    pub(super) accelerator: Accelerator,
     /// The emulator.
-    pub qemu: Qemu,
+    pub(super) qemu: Qemu,
     /// Kernel.
-    pub kernel: PathBuf,
+    pub(super) kernel: PathBuf,
     /// Initramfs with the agent.
-    pub initramfs: PathBuf,
+    pub(super) initramfs: PathBuf,
     /// The disk with the unpacked packages.
-    pub disk: &'a Path,
+    pub(super) disk: &'a Path,
     /// The folder that the plan's store tag stands for.
-    pub store: &'a Path,
+    pub(super) store: &'a Path,
     /// The program that serves it.
-    pub share_server: Vec<OsString>,
+    pub(super) share_server: Vec<OsString>,
     /// `builder.memory`.
-    pub memory: Option<ByteSize>,
+    pub(super) memory: Option<ByteSize>,
     /// `builder.cpus`.
-    pub cpus: Option<u32>,
+    pub(super) cpus: Option<u32>,
     /// Folder for the short-lived runtime folder.
-    pub runtime_base: &'a Path,
+    pub(super) runtime_base: &'a Path,
     /// Where the console is written to.
-    pub console: PathBuf,
+    pub(super) console: PathBuf,
 }
 
 /// Why the guest has not finished the root filesystem.
@@ -86,23 +85,14 @@ pub struct StepError {
     pub error: AgentError,
 }
 
-/// A guest that has done its work.
-#[derive(Debug)]
-pub struct Composed {
-    /// Its report.
-    pub report: ComposeReport,
-    /// From starting QEMU to the agent's hello.
-    pub boot_time: Duration,
-}
-
 /// Runs a plan in a builder VM. Every line that a program in the guest prints becomes a message.
 ///
 /// # Errors
 /// Fails when the VM does not start, the session breaks or a step fails.
-pub fn compose(guest: Guest<'_>, plan: ComposePlan, observer: &dyn Observer, cancel: &Cancel) -> Result<Composed, ComposeError> {
+pub(super) fn compose(guest: &Guest<'_>, plan: ComposePlan, observer: &dyn Observer, cancel: &Cancel) -> Result<(), ComposeError> {
     let output = ConsoleOutput::to_file(&guest.console).map_err(|source| ComposeError::Console { path: guest.console.clone(), source })?;
     let deadlines = Deadlines::of(guest.accelerator);
-    let prepared = Prepared::new(vm_config(&guest, &plan), guest.runtime_base)?;
+    let prepared = Prepared::new(vm_config(guest, &plan), guest.runtime_base)?;
     observer.event(&Event::StageStarted { stage: Stage::Vm });
     let connected = prepared.launch(output)?.connect(deadlines, cancel)?;
     let boot_time = connected.boot_time();
@@ -120,7 +110,9 @@ pub fn compose(guest: Guest<'_>, plan: ComposePlan, observer: &dyn Observer, can
         return Err(ComposeError::Step { step, source: StepError { message, error: error.clone() } });
     }
     observer.event(&Event::StageFinished { stage: Stage::Compose, elapsed: start.elapsed(), cached: false });
-    Ok(Composed { report, boot_time })
+    let low = ByteSize(report.memory_low_bytes >> 20 << 20);
+    observer.event(&Event::Message { level: Level::Detail, text: &format!("the builder VM had at least {low} of memory left") });
+    Ok(())
 }
 
 /// Returns the VM for a plan.

@@ -41,7 +41,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Wor
 
 /// A scratch folder.
 #[derive(Debug)]
-pub struct WorkDir {
+pub(super) struct WorkDir {
     path: PathBuf,
     _guard: File,
 }
@@ -51,7 +51,7 @@ impl WorkDir {
     ///
     /// # Errors
     /// Fails when `base` cannot be written.
-    pub fn create(base: &Path) -> Result<Self, WorkError> {
+    pub(super) fn create(base: &Path) -> Result<Self, WorkError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(failed("make the work folder", base))?;
         sweep(base);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base).map_err(failed("make a folder in", base))?;
@@ -62,13 +62,13 @@ impl WorkDir {
 
     /// Returns the path of a file in it.
     #[must_use]
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Returns the folder.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -106,7 +106,7 @@ fn sweep(base: &Path) {
 ///
 /// # Errors
 /// Fails when the destination cannot be written.
-pub fn place(file: &Path, destination: &Path) -> Result<(), WorkError> {
+pub(super) fn place(file: &Path, destination: &Path) -> Result<(), WorkError> {
     match fs::rename(file, destination) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy_whole(file, destination).map_err(failed("write", destination)),

@@ -337,9 +337,12 @@ fn bad_variable(variable: &str, value: &OsStr, expected: &str) -> CommandError {
 
 /// Warns of variables that look like ours and are none: a typing error would otherwise go unnoticed.
 pub(crate) fn unknown_variables(variables: &BTreeMap<String, OsString>) -> Vec<String> {
-    let unknown = variables
-        .keys()
-        .filter(|name| name.starts_with("OIC_") && !env::ALL.contains(&name.as_str()) && !name.starts_with(env::OIC_MIRROR_PREFIX));
+    let unknown = variables.keys().filter(|name| {
+        name.starts_with("OIC_")
+            && !env::ALL.contains(&name.as_str())
+            && !env::BUILD_ONLY.contains(&name.as_str())
+            && !name.starts_with(env::OIC_MIRROR_PREFIX)
+    });
     let text = |name: &String| match suggest::nearest(name, env::ALL) {
         Some(meant) => format!("the environment variable {name} means nothing; did you mean {meant}?"),
         None => format!("the environment variable {name} means nothing"),

@@ -14,11 +14,12 @@ fn about(output: &Output, name: &str) -> String {
 #[test]
 fn a_build_that_cannot_work_is_status_6() {
     let sandbox = Sandbox::new();
-    let output = sandbox.oic(&["doctor", "--offline", "--cache-dir", "/proc/oic"]).run();
+    sandbox.write("file", "");
+    let output = sandbox.oic(&["doctor", "--offline", "--cache-dir", "file/cache"]).run();
     assert_eq!(output.code, Some(6), "{output}");
     assert_snapshot!(about(&output, "cache"), @"
-    missing  cache         /proc/oic: 0 B free
-                             free some space, or choose another folder with `--cache-dir`
+    missing  cache         file/cache cannot be made: [SANDBOX]/cwd/file is no folder
+                             choose another folder with `--cache-dir`
     ");
 }
 
@@ -61,7 +62,8 @@ fn settings_files_are_named() {
 #[test]
 fn json_has_the_same() {
     let sandbox = Sandbox::new();
-    let output = sandbox.oic(&["doctor", "--offline", "--json", "--cache-dir", "/proc/oic"]).run();
+    sandbox.write("file", "");
+    let output = sandbox.oic(&["doctor", "--offline", "--json", "--cache-dir", "file/cache"]).run();
     let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((report["version"].as_u64(), report["usable"].as_bool()), (Some(1), Some(false)));
     let cache = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "cache").unwrap();

@@ -14,6 +14,9 @@ const DEBOS_HOST: &str = "debos,qemu-system-x86,linux-image-amd64,busybox-static
 /// The keyring that apt trusts on a Debian machine.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Runs a peer once.
+type Peer = fn(&Peers) -> Result<()>;
+
 /// Peers, ready to run.
 pub(super) struct Peers {
     folder: PathBuf,
@@ -40,7 +43,7 @@ impl Peers {
     }
 
     /// Returns the peers by name.
-    pub(super) fn commands(&self) -> [(&'static str, fn(&Self) -> Result<()>); 2] {
+    pub(super) fn commands() -> [(&'static str, Peer); 2] {
         [("mmdebstrap as native root, to a tarball", Self::run_mmdebstrap), ("debos in its VM (TCG, one CPU)", Self::run_debos)]
     }
 

@@ -13,7 +13,10 @@ use oic_config::spec::Arch;
 
 use super::build::interrupted;
 use crate::{
-    build,
+    build::{
+        self,
+        progress::{Stage, stage},
+    },
     cli::{
         Context,
         args::ProgressMode,
@@ -87,7 +90,8 @@ fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &A
     let format = detect_format(&settings.image)?;
     let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image));
     let options = context.settings.host_options(settings.offline, cancel.clone());
-    let (emulator, firmware, accelerator) = build::boot_tools(&options, arch, &progress.image(""))?;
+    let observer = progress.image("");
+    let (emulator, firmware, accelerator) = build::boot_tools(&options, arch, &observer)?;
     let config = BootConfig {
         arch: guest_arch(arch),
         accelerator,
@@ -106,7 +110,15 @@ fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &A
             Accelerator::Kvm => PATIENCE_KVM,
             Accelerator::Tcg => PATIENCE_TCG,
         });
-        check(config, base, timeout, context, cancel, progress)
+        let image = config.image.display().to_string();
+        let elapsed = stage(&observer, Stage::Vm, || Ok::<_, CommandError>((check(config, base, timeout, context, cancel)?, false)))?;
+        let line = format!("{image} asks for a login after {}", text::duration(elapsed));
+        if progress.owns_stdout() {
+            context.printer.note(&line);
+        } else {
+            context.printer.result(&line)?;
+        }
+        Ok(())
     } else {
         // The display must not draw over the console.
         progress.suspend();
@@ -114,28 +126,14 @@ fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &A
     }
 }
 
-/// Boots until the console asks for a login.
-fn check(
-    config: BootConfig,
-    base: &Path,
-    timeout: Duration,
-    context: &Context,
-    cancel: &Cancel,
-    progress: &Progress,
-) -> Result<(), CommandError> {
-    let image = config.image.display().to_string();
+/// Boots until the console asks for a login, and returns how long that took.
+fn check(config: BootConfig, base: &Path, timeout: Duration, context: &Context, cancel: &Cancel) -> Result<Duration, CommandError> {
     let start = Instant::now();
     let log = context.log.clone();
     let sink = log.map(|log| -> ConsoleSink { Box::new(move |bytes| log.raw(bytes)) });
     let mut vm = BootedVm::start(config, ConsoleOutput { file: None, sink }, base)?;
     vm.expect(LOGIN_PROMPT, timeout, cancel)?;
-    let line = format!("{image} asks for a login after {}", text::duration(start.elapsed()));
-    if progress.owns_stdout() {
-        context.printer.note(&line);
-    } else {
-        context.printer.result(&line)?;
-    }
-    Ok(())
+    Ok(start.elapsed())
 }
 
 /// Boots with the console on the terminal, until the VM ends or the user leaves.

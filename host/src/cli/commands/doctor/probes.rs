@@ -132,9 +132,10 @@ fn vsock() -> Check {
 /// Looks at the space in a folder, which need not exist yet.
 fn folder(name: &'static str, path: &Path, fix: &str) -> Check {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let Some(existing) = absolute.ancestors().find(|ancestor| ancestor.is_dir()) else {
-        return Check::missing(name, format!("{} cannot be made", path.display()), fix);
-    };
+    let existing = absolute.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    if !existing.is_dir() {
+        return Check::missing(name, format!("{} cannot be made: {} is no folder", path.display(), existing.display()), fix);
+    }
     if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
         return Check::missing(name, format!("{} cannot be written", existing.display()), fix);
     }
