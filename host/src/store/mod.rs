@@ -58,6 +58,7 @@ use std::{
 
 pub use entry::{PendingEntry, Slot};
 pub use error::StoreError;
+pub(crate) use error::free_space;
 pub use guard::Guard;
 pub use import::{Import, ImportSlot};
 
