@@ -110,7 +110,7 @@ fn accelerator(found: Option<&Emulator>, global: &GlobalSettings, cancel: &Cance
     };
     match probe_kvm(&emulator.qemu, guest_arch(Arch::host()), &global.temp_dir.value, cancel) {
         KvmVerdict::Usable => Check::good("accelerator", "KVM, proven by running a guest"),
-        KvmVerdict::Unusable { reason, fix } => {
+        KvmVerdict::Unusable { reason, fix, .. } => {
             let fix =
                 fix.unwrap_or_else(|| "nothing to do here: on another machine, or outside this virtual machine, KVM may work".to_owned());
             Check::lack("accelerator", format!("{SLOWER}; no KVM: {reason}"), fix)
