@@ -65,6 +65,7 @@ impl Guest {
             mirrors: std::collections::BTreeMap::new(),
             offline: false,
             cancel: cancel.clone(),
+            scratch: build::Scratch::default(),
         };
         let (emulator, firmware, accelerator) = build::boot_tools(&options, arch, &Silent)?;
         let config = BootConfig {
