@@ -31,7 +31,7 @@ fn locks_builds_and_boots() {
     assert_ne!(changed, template);
     sandbox.write("template.yml", &changed);
     let refused = run(&["build", "--locked", "-o", "out", "template.yml"], 4);
-    assert!(refused.stderr.contains("oic.lock") && refused.stderr.contains("hint:"), "{refused}");
+    assert!(refused.stderr.contains("the lock does not fit") && refused.stderr.contains("hint: run `oic lock`"), "{refused}");
     assert_eq!(sandbox.read("oic.lock"), lock, "--locked has changed the lock");
 
     // `--update` makes the lock anew: from that of the changed template comes the one of this template again.
