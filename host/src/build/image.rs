@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oic_config::spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, Kernel, PartitionType};
+use oic_config::{
+    spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, Kernel, PartitionType},
+    units::ByteSize,
+};
 
 use crate::{
     boot::{
@@ -25,9 +28,10 @@ use crate::{
         ext4_read::{self, Ext4ReadError},
         identity::ImageIdentity,
         image::{ImageError, ImageInput},
+        layout::{self, LayoutError},
     },
     exec::Program,
-    rootfs::{Content, HostFile, RootTree, TreeError, normalize},
+    rootfs::{Content, HostFile, RootTree, TreeError, normalize, tree::Metadata},
 };
 
 /// Files and folders that a run of scripts leaves behind and that are in no image: logs, caches, backups, identities.
@@ -118,6 +122,85 @@ pub enum FinishError {
     /// The disk cannot be made.
     #[error("cannot make the disk")]
     Image(#[from] ImageError),
+    /// A partition is too small, which shows before anything has run.
+    #[error("partition `{id}` has {size}, but what is known to go into it needs {needed}")]
+    NoRoom {
+        /// The partition.
+        id: String,
+        /// Its size.
+        size: ByteSize,
+        /// What the packages alone need.
+        needed: ByteSize,
+    },
+}
+
+impl FinishError {
+    /// Returns what the user can do about it, if something helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read(_) => Some("build again; if it happens again, please report it with build.log".to_owned()),
+            Self::NoRoom { id, needed, .. } => {
+                let enough = ByteSize(layout::with_headroom(needed.0));
+                Some(format!(
+                    "make `{id}` {enough} large, with room for what scripts write, and `disk.size` larger with it, or say `disk.size: auto`"
+                ))
+            }
+            Self::Image(ImageError::Layout(LayoutError::TooSmall { id, .. })) => {
+                Some(format!("correct `size` or `end` of `{id}` in the template, and `disk.size` with it"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Checks that the partitions have room for what is known before anything has run: the packages' files and the kernels. What
+/// scripts write comes on top, and is checked when it is there.
+///
+/// # Errors
+/// Fails when a partition or the disk is too small.
+pub(super) fn check_room(spec: &ImageSpec, disk: &Disk, identity: ImageIdentity, epoch: u64, tree: &RootTree) -> Result<(), FinishError> {
+    let time = i64::try_from(epoch).unwrap_or(i64::MAX);
+    let mut esp = None;
+    if spec.system.bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::SystemdBoot) {
+        let mut files = RootTree::new(Metadata::root_owned(0o755, time));
+        for kernel in boot::kernels(tree) {
+            let Some(content) = tree.file(&kernel.kernel) else { continue };
+            files.write_file(format!("/EFI/Linux/{}.efi", kernel.release), content.clone(), 0o644, time)?;
+        }
+        esp = Some(files);
+    }
+    let trees = split(disk, tree.clone(), esp, time)?;
+    match (ImageInput { disk, trees, identity, epoch }.layout()) {
+        Ok(_) => Ok(()),
+        Err(ImageError::Layout(LayoutError::TooSmall { id, size, needed })) => Err(FinishError::NoRoom { id, size, needed }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the tree of each partition. What is mounted deeper is split off first.
+fn split(disk: &Disk, mut root: RootTree, mut esp: Option<RootTree>, time: i64) -> Result<Vec<Option<RootTree>>, FinishError> {
+    let partitions = &disk.partitions;
+    let mut trees: Vec<Option<RootTree>> = partitions.iter().map(|_| None).collect();
+    let mut order: Vec<usize> = (0..partitions.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(partitions[*index].mount_point.as_ref().map_or(0, String::len)));
+    for index in order {
+        let partition = &partitions[index];
+        let mounted = partition.mount_point.as_deref().filter(|path| path.starts_with('/') && *path != "/");
+        if let Some(mount_point) = mounted {
+            root.make_directories(mount_point, time)?;
+        }
+        if partition.kind == PartitionType::Esp {
+            trees[index] = esp.take();
+        } else if let Some(mount_point) = mounted.filter(|_| partition.filesystem.is_some_and(|kind| kind != Filesystem::Swap)) {
+            let split = root.split_off(mount_point);
+            trees[index] = Some(split.map_err(|source| FinishError::Split { mount_point: mount_point.to_owned(), source })?);
+        }
+    }
+    if let Some(index) = partitions.iter().position(|partition| partition.mount_point.as_deref() == Some("/")) {
+        trees[index] = Some(root);
+    }
+    Ok(trees)
 }
 
 /// What an image's disk is made with.
@@ -155,7 +238,7 @@ impl Finish<'_> {
             None => Vec::new(),
         };
         let esp = self.boot_files(&mut root, &kernels)?;
-        let trees = self.split(root, esp)?;
+        let trees = split(self.disk, root, esp, self.epoch_time())?;
         ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch }.make(&self.ext4, target)?;
         Ok(())
     }
@@ -214,31 +297,6 @@ impl Finish<'_> {
         root.make_directories("/boot/grub", self.epoch_time())?;
         root.write_file("/boot/grub/grub.cfg", Content::bytes(menu.into_bytes()), 0o600, self.epoch_time())?;
         Ok(Some(esp))
-    }
-
-    /// Returns the tree of each partition. What is mounted deeper is split off first.
-    fn split(&self, mut root: RootTree, mut esp: Option<RootTree>) -> Result<Vec<Option<RootTree>>, FinishError> {
-        let partitions = &self.disk.partitions;
-        let mut trees: Vec<Option<RootTree>> = partitions.iter().map(|_| None).collect();
-        let mut order: Vec<usize> = (0..partitions.len()).collect();
-        order.sort_by_key(|index| std::cmp::Reverse(partitions[*index].mount_point.as_ref().map_or(0, String::len)));
-        for index in order {
-            let partition = &partitions[index];
-            let mounted = partition.mount_point.as_deref().filter(|path| path.starts_with('/') && *path != "/");
-            if let Some(mount_point) = mounted {
-                root.make_directories(mount_point, self.epoch_time())?;
-            }
-            if partition.kind == PartitionType::Esp {
-                trees[index] = esp.take();
-            } else if let Some(mount_point) = mounted.filter(|_| partition.filesystem.is_some_and(|kind| kind != Filesystem::Swap)) {
-                let split = root.split_off(mount_point);
-                trees[index] = Some(split.map_err(|source| FinishError::Split { mount_point: mount_point.to_owned(), source })?);
-            }
-        }
-        if let Some(index) = partitions.iter().position(|partition| partition.mount_point.as_deref() == Some("/")) {
-            trees[index] = Some(root);
-        }
-        Ok(trees)
     }
 }
 

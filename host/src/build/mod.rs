@@ -15,7 +15,10 @@ mod workdir;
 
 use std::{fs, io, path::PathBuf};
 
-use oic_config::spec::{Disk, ImageSpec, UnsupportedField};
+use oic_config::{
+    spec::{Disk, ImageSpec, UnsupportedField},
+    units::ByteSize,
+};
 use oic_protocol::FileContent;
 
 pub use image::FinishError;
@@ -26,7 +29,7 @@ pub use root::RootError;
 pub(crate) use session::DEFAULT_MEMORY;
 pub use session::{ComposeError, StepError};
 pub use step_error::hint as step_hint;
-pub use workdir::WorkError;
+pub use workdir::{Scratch, WorkError};
 
 use crate::{
     boot::fstab,
@@ -36,7 +39,7 @@ use crate::{
     fetch::FetchError,
     lock::LockError,
     report::manifest::FileRecord,
-    store::{Bucket, Store, StoreError},
+    store::{self, Bucket, Store, StoreError},
     toolchain::{ToolError, VmImageError},
 };
 use image::Finish;
@@ -104,6 +107,16 @@ pub enum BuildError {
     /// The work folder cannot be used.
     #[error(transparent)]
     Work(#[from] WorkError),
+    /// The disk with the work folder is too small.
+    #[error("the work folder `{}` has {free} free, and this build needs {needed}", .path.display())]
+    NoWorkSpace {
+        /// The folder.
+        path: PathBuf,
+        /// What is free.
+        free: ByteSize,
+        /// What is needed.
+        needed: ByteSize,
+    },
     /// A command line of this program cannot be built.
     #[error("cannot find this program's own file")]
     OwnProgram(#[source] io::Error),
@@ -143,11 +156,13 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let toolchain = host.tools(spec, &locked, &tool_packages)?;
     stop_if_cancelled(options)?;
 
-    let work = WorkDir::create(&options.host.work_dir)?;
+    let work = WorkDir::create(&options.host.work_dir, &options.host.scratch)?;
     let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
     let arch = spec.target.arch;
     let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, &packages, arch, epoch)?, false)))?;
+    image::check_room(spec, disk, identity, epoch, &unpacked.tree)?;
+    check_work_space(&work, root::scratch_need(&unpacked.tree))?;
     let contents = contents::contents(spec, &locked.image, &unpacked.packages);
     let root_disk = work.file("root.img");
     stage(observer, Stage::Root, || {
@@ -196,6 +211,18 @@ fn refuse(spec: &ImageSpec) -> Result<&Disk, BuildError> {
 
 fn stop_if_cancelled(options: &BuildOptions) -> Result<(), BuildError> {
     if options.host.cancel.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) }
+}
+
+/// Fails when the scratch folder has no room for two disks with the packages in them: the guest's and the image's.
+fn check_work_space(work: &WorkDir, content: u64) -> Result<(), BuildError> {
+    let needed = ByteSize(content.saturating_mul(2).next_multiple_of(1 << 20));
+    match store::free_space(work.path()).map(ByteSize) {
+        Some(free) if free < needed => {
+            let path = work.path().parent().unwrap_or(work.path()).to_owned();
+            Err(BuildError::NoWorkSpace { path, free: ByteSize(free.0 >> 20 << 20), needed })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the kernel command line: the root partition, then what the template says.

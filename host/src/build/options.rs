@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf};
 
 use oic_builder_vm::Cancel;
 
+use super::workdir::Scratch;
 use crate::{fetch::Url, report::manifest::OutputRecord};
 
 /// What holds for everything that one run of the program does.
@@ -23,6 +24,8 @@ pub struct HostOptions {
     pub offline: bool,
     /// The user's wish to stop. Whatever can take long looks at it.
     pub cancel: Cancel,
+    /// The scratch folders in use, for a program that ends before the build has noticed.
+    pub scratch: Scratch,
 }
 
 /// What is done with the lock file.

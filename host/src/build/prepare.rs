@@ -56,7 +56,8 @@ impl<'a> Host<'a> {
         let store = Store::open(&options.cache_dir)?;
         store.sweep();
         let workers = options.workers.get();
-        let fetcher = Fetcher::new(fetch::Settings { workers, offline: options.offline, ..fetch::Settings::default() })?;
+        let cancel = Some(options.cancel.clone());
+        let fetcher = Fetcher::new(fetch::Settings { workers, offline: options.offline, cancel, ..fetch::Settings::default() })?;
         let mirrors = MirrorTable::load(&options.mirrors, Path::new("/"));
         Ok(Self { store, options, arch: Arch::host(), fetcher, mirrors, observer })
     }

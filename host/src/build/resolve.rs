@@ -117,7 +117,7 @@ impl ResolveError {
             Self::Fetch(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::NotLocked { .. } | Self::LockOutdated { .. } => Some("run `oic lock`, or build without --locked".to_owned()),
-            Self::UnknownRepository { .. } => Some("run `oic lock --update`".to_owned()),
+            Self::UnknownRepository { .. } => Some("run `oic lock`, which chooses the packages anew".to_owned()),
             Self::Unsupported { field: "snapshot", .. } => Some("use `snapshot: latest`; the lock keeps versions as they are".to_owned()),
             _ => None,
         }

@@ -79,6 +79,12 @@ pub(super) fn disk_size(packages: &[(LockedPackage, PathBuf)], asked: Option<Byt
     })
 }
 
+/// Returns how much of the host's disk a filesystem of the tree takes.
+#[must_use]
+pub(super) fn scratch_need(tree: &RootTree) -> u64 {
+    ext4::minimal_size(tree, Profile::Scratch)
+}
+
 /// Makes the root disk, a sparse file.
 ///
 /// # Errors

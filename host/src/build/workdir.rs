@@ -13,6 +13,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -39,10 +40,25 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Wor
     move |source| WorkError { operation, path: path.to_owned(), source }
 }
 
+/// The scratch folders that are in use. Clones are the same set.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch(Arc<Mutex<Vec<PathBuf>>>);
+
+impl Scratch {
+    /// Removes all of them, in use or not, for a program that is about to end.
+    pub fn remove(&self) {
+        for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // What cannot be removed now is removed by the next build.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
 /// A scratch folder.
 #[derive(Debug)]
 pub(super) struct WorkDir {
     path: PathBuf,
+    scratch: Scratch,
     _guard: File,
 }
 
@@ -51,13 +67,15 @@ impl WorkDir {
     ///
     /// # Errors
     /// Fails when `base` cannot be written.
-    pub(super) fn create(base: &Path) -> Result<Self, WorkError> {
+    pub(super) fn create(base: &Path, scratch: &Scratch) -> Result<Self, WorkError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(failed("make the work folder", base))?;
         sweep(base);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base).map_err(failed("make a folder in", base))?;
         let guard = File::create(folder.path().join(GUARD)).map_err(failed("write in", folder.path()))?;
         guard.lock().map_err(failed("guard", folder.path()))?;
-        Ok(Self { path: folder.keep(), _guard: guard })
+        let path = folder.keep();
+        scratch.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        Ok(Self { path, scratch: scratch.clone(), _guard: guard })
     }
 
     /// Returns the path of a file in it.
@@ -77,6 +95,7 @@ impl Drop for WorkDir {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next build.
         let _ = fs::remove_dir_all(&self.path);
+        self.scratch.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.path);
     }
 }
 
@@ -173,10 +192,10 @@ mod tests {
         let dead = base.path().join("build-dead");
         fs::create_dir(&dead).unwrap();
         File::create(dead.join(GUARD)).unwrap();
-        let first = WorkDir::create(base.path()).unwrap();
+        let first = WorkDir::create(base.path(), &Scratch::default()).unwrap();
         assert!(!dead.exists(), "nobody holds its guard");
         let path = first.path().to_owned();
-        let second = WorkDir::create(base.path()).unwrap();
+        let second = WorkDir::create(base.path(), &Scratch::default()).unwrap();
         assert!(path.exists(), "its owner lives");
         drop(first);
         assert!(!path.exists());

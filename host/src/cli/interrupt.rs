@@ -1,6 +1,10 @@
 //! Ctrl-C and its like. The first one asks everything to stop and clean up, the second one ends the program at once.
 
-use std::io;
+use std::{
+    io,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::{Duration, Instant},
+};
 
 use oic_builder_vm::Cancel;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,6 +14,12 @@ use super::{
     exit_code::ExitCode,
     printer::Printer,
 };
+
+/// How long work may go on after the wish to stop: what waits notices at once, what computes may take longer than a user will.
+const GRACE: Duration = Duration::from_millis(1200);
+
+/// How often the wish to stop is looked for.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The process cannot listen to signals.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +55,34 @@ pub(crate) fn listen(printer: &Printer) -> Result<Cancel, CommandError> {
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
     Ok(cancel)
+}
+
+/// Runs work that looks at the token from time to time. Returns nothing when it was asked to stop and did not in time: it
+/// still runs then, and the program must end.
+pub(crate) fn run<T: Send + 'static>(cancel: &Cancel, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Option<T>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("command".to_owned()).spawn(move || drop(sender.send(work())))?;
+    let mut deadline: Option<Instant> = None;
+    loop {
+        match receiver.recv_timeout(POLL) {
+            Ok(outcome) => return Ok(Some(outcome)),
+            Err(RecvTimeoutError::Disconnected) => match thread.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => return Ok(None),
+            },
+            Err(RecvTimeoutError::Timeout) if !cancel.is_cancelled() => {}
+            Err(RecvTimeoutError::Timeout) => {
+                if Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + GRACE) {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Returns the error of a program that cannot start a thread.
+pub(crate) fn no_thread(source: io::Error) -> CommandError {
+    CommandError::new(ExitCode::Internal, ListenError(source))
 }
 
 /// Waits for one of the signals.

@@ -9,12 +9,16 @@ use super::{
     exit_code::ExitCode,
 };
 use crate::{
-    build::{BuildError, ComposeError, FinishError, RootError, resolve::ResolveError, step_hint},
+    build::{BuildError, ComposeError, RootError, resolve::ResolveError, step_hint},
+    disk::ext4::Ext4Error,
     fetch::FetchError,
     solve::SolveError,
     store::StoreError,
     toolchain::{ToolError, VmImageError},
 };
+
+/// What helps when the disk with the work folder is full.
+const WORK_HINT: &str = "free some space, or choose a work folder on another disk with `--work-dir`";
 
 /// Lines shown of what a program or a console printed last.
 const DETAIL_LINES: usize = 20;
@@ -34,7 +38,7 @@ fn code(error: &BuildError) -> ExitCode {
         BuildError::Lock(_) => ExitCode::Resolve,
         BuildError::Fetch(error) => fetch_code(error),
         BuildError::Tool(error) => tool_code(error),
-        BuildError::Store(_) | BuildError::Agent(_) | BuildError::Work(_) => ExitCode::Host,
+        BuildError::Store(_) | BuildError::Agent(_) | BuildError::Work(_) | BuildError::NoWorkSpace { .. } => ExitCode::Host,
         BuildError::VmImage(error) => match error {
             VmImageError::Kernel(_) => ExitCode::Fetch,
             VmImageError::Write { .. } | VmImageError::Store(_) => ExitCode::Host,
@@ -72,6 +76,7 @@ fn fetch_code(error: &FetchError) -> ExitCode {
         FetchError::Store { .. } | FetchError::Client { .. } | FetchError::Runtime { .. } => ExitCode::Host,
         FetchError::InvalidUrl { .. } | FetchError::Failed { .. } | FetchError::Offline { .. } => ExitCode::Fetch,
         FetchError::Lost { .. } => ExitCode::Internal,
+        FetchError::Cancelled => ExitCode::Interrupted,
     }
 }
 
@@ -135,7 +140,12 @@ impl Hint for BuildError {
             | Self::Root(RootError::Store(error)) => error.hint().into_iter().collect(),
             Self::Agent(error) => vec![error.hint()],
             Self::Compose(error) => compose_hints(error),
-            Self::Finish(FinishError::Read(_)) => vec!["build again; if it happens again, please report it with build.log".into()],
+            Self::Finish(error) => error.hint().into_iter().chain(full_hint(error)).collect(),
+            Self::Output(error) => full_hint(error).into_iter().collect(),
+            Self::NoWorkSpace { .. } => vec![WORK_HINT.into()],
+            Self::Root(RootError::Filesystem { source: Ext4Error::TooSmall { needed, .. }, .. }) => {
+                vec![format!("make `builder.disk` in the template larger than {needed}, with room for what scripts write, or leave it out")]
+            }
             Self::Work(error) => work_hint(&error.source),
             Self::Unsupported(_) => vec!["remove these fields from the template, or override them with `--set`".into()],
             Self::Root(_)
@@ -143,13 +153,22 @@ impl Hint for BuildError {
             | Self::VmImage(_)
             | Self::Lower(_)
             | Self::LocalFile { .. }
-            | Self::Finish(_)
-            | Self::Output(_)
             | Self::OwnProgram(_)
             | Self::Cancelled => Vec::new(),
             Self::Internal(_) => vec!["this is a defect of oic: please report it with build.log".into()],
         }
     }
+}
+
+/// Returns what helps when a disk of the host is full, wherever that was noticed.
+fn full_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let full = causes.any(|cause| match cause.downcast_ref::<std::io::Error>() {
+        Some(cause) => matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded),
+        // What a program of the tools said.
+        None => cause.to_string().contains("No space left on device"),
+    });
+    full.then(|| "free some space, or choose folders on another disk with `--work-dir` and `--output`".to_owned())
 }
 
 fn compose_hints(error: &ComposeError) -> Vec<String> {
@@ -170,7 +189,7 @@ fn launch_hints() -> Vec<String> {
 fn work_hint(source: &std::io::Error) -> Vec<String> {
     match source.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            vec!["free some space, or choose a work folder on another disk with `--work-dir`".into()]
+            vec![WORK_HINT.into()]
         }
         std::io::ErrorKind::PermissionDenied => vec!["choose a work folder that you may write with `--work-dir`".into()],
         _ => Vec::new(),

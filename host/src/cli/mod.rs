@@ -138,8 +138,8 @@ fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> R
     let context = || start(&global, variables, printer);
     match command {
         Command::Boot(args) => commands::boot(&args.into(), &context()?),
-        Command::Build(args) => commands::build(&args.into(), &context()?),
-        Command::Lock(args) => commands::lock(&args.into(), &context()?),
+        Command::Build(args) => commands::build(args.into(), context()?),
+        Command::Lock(args) => commands::lock(args.into(), context()?),
         Command::Validate(args) => commands::validate(&args.into(), &context()?),
         Command::Completions(args) => commands::completions(args.shell, printer),
         Command::Config(ConfigArgs { command: ConfigCommand::Init(args) }) => commands::config_init(&args.into(), printer),

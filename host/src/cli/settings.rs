@@ -31,7 +31,7 @@ use super::{
     template::{self, TemplateSettings},
 };
 use crate::{
-    build::{HostOptions, LockUse},
+    build::{HostOptions, LockUse, Scratch},
     env,
     fetch::Url,
 };
@@ -192,6 +192,7 @@ impl GlobalSettings {
             mirrors: self.mirrors.iter().map(|(name, url)| (name.clone(), url.value.clone())).collect(),
             offline,
             cancel,
+            scratch: Scratch::default(),
         }
     }
 }

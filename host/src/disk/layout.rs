@@ -178,7 +178,9 @@ fn automatic_size(disk: &Disk, needs: &[u64]) -> Result<u64, LayoutError> {
     Ok(end.next_multiple_of(ALIGNMENT) + ALIGNMENT)
 }
 
-fn with_headroom(needed: u64) -> u64 {
+/// Returns the size that content of a known size gets where nothing else is asked for.
+#[must_use]
+pub fn with_headroom(needed: u64) -> u64 {
     needed.saturating_add(needed / 4).saturating_add(HEADROOM).next_multiple_of(ALIGNMENT)
 }
 

@@ -56,7 +56,7 @@ impl Fetcher {
     /// Fetches documents, several at a time, and returns the outcomes in the order of the requests.
     #[must_use]
     pub fn documents(&self, requests: &[DocumentRequest]) -> Vec<Result<Document, FetchError>> {
-        self.runtime.block_on(async {
+        let outcomes = self.block_on(async {
             let mut tasks = JoinSet::new();
             for (at, request) in requests.iter().cloned().enumerate() {
                 let shared = Arc::clone(&self.shared);
@@ -69,7 +69,8 @@ impl Fetcher {
                 }
             }
             outcomes
-        })
+        });
+        outcomes.unwrap_or_else(|_| requests.iter().map(|_| Err(FetchError::Cancelled)).collect())
     }
 
     /// Fetches one document.
@@ -77,7 +78,7 @@ impl Fetcher {
     /// # Errors
     /// Fails when no URL has it, and when the network is off.
     pub fn document(&self, request: &DocumentRequest) -> Result<Document, FetchError> {
-        self.runtime.block_on(fetch(&self.shared, request))
+        self.block_on(fetch(&self.shared, request))?
     }
 }
 

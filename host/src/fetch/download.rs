@@ -106,7 +106,7 @@ impl Fetcher {
                 self.shared.usable(&file.what, &file.urls)?;
             }
             check_space(store, &files)?;
-            paths.extend(self.runtime.block_on(download_all(&self.shared, store, bucket, files, stage, observer))?);
+            paths.extend(self.block_on(download_all(&self.shared, store, bucket, files, stage, observer))??);
         }
         let path = |file: &Download| paths.get(&file.expected.sha256).cloned().ok_or_else(|| FetchError::Lost { what: file.what.clone() });
         files.iter().map(path).collect()

@@ -50,6 +50,9 @@ pub enum FetchError {
         /// The reason.
         source: io::Error,
     },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Cancelled,
     /// A download ended without a result, which is a fault of this program.
     #[error("a download of {what} ended without a result")]
     Lost {

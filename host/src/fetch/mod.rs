@@ -41,6 +41,7 @@ mod url;
 
 use std::{sync::Arc, time::Duration};
 
+use oic_builder_vm::Cancel;
 use tokio::sync::Semaphore;
 
 pub use document::{Document, DocumentRequest, Validators};
@@ -63,11 +64,26 @@ pub struct Settings {
     pub backoff: Duration,
     /// Whether the network is not to be used at all. Files of the host are.
     pub offline: bool,
+    /// Ends every download at once when it is cancelled. What has come is kept.
+    pub cancel: Option<Cancel>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { workers: 8, stall: Duration::from_secs(30), rounds: 5, backoff: Duration::from_millis(500), offline: false }
+        Self { workers: 8, stall: Duration::from_secs(30), rounds: 5, backoff: Duration::from_millis(500), offline: false, cancel: None }
+    }
+}
+
+/// How often the user's wish to stop is looked for.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+impl Settings {
+    /// Returns when the user wishes to stop, and never otherwise.
+    async fn stopped(&self) {
+        let Some(cancel) = &self.cancel else { return std::future::pending().await };
+        while !cancel.is_cancelled() {
+            tokio::time::sleep(CANCEL_POLL).await;
+        }
     }
 }
 
@@ -102,6 +118,17 @@ impl Fetcher {
         let client = client::build(&settings)?;
         let slots = Semaphore::new(settings.workers.clamp(1, 256));
         Ok(Self { runtime, shared: Arc::new(Shared { client, settings, health: MirrorHealth::default(), slots }) })
+    }
+
+    /// Runs to the end, or to the user's wish to stop.
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, FetchError> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.shared.settings.stopped() => Err(FetchError::Cancelled),
+                outcome = work => Ok(outcome),
+            }
+        })
     }
 
     /// Tells whether the network is off.

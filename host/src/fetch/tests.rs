@@ -274,3 +274,32 @@ fn two_fetchers_bring_a_file_once() {
     });
     assert_eq!(server.seen(), ["/f"]);
 }
+
+#[test]
+fn a_wish_to_stop_ends_downloads_at_once_and_keeps_what_came() {
+    let server = Server::start();
+    let bytes = vec![7; 100_000];
+    server.put_with("/slow", &bytes, Manner::Stall(50_000));
+    let cancel = oic_builder_vm::Cancel::new().unwrap();
+    let stubborn = Settings { stall: Duration::from_secs(600), cancel: Some(cancel.clone()), ..settings() };
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        cancel.cancel();
+    });
+    let fetcher = Fetcher::new(stubborn).unwrap();
+    let begin = std::time::Instant::now();
+    let file = Download {
+        what: "slow".to_owned(),
+        urls: vec![server.url("/slow")],
+        expected: Expected { size: bytes.len() as u64, sha256: Sha256Digest::of(&bytes) },
+    };
+    let outcome = fetcher.download(&store, Bucket::Packages, &[file], Stage::Fetch, &Silent);
+    assert!(matches!(outcome, Err(FetchError::Cancelled)), "{outcome:?}");
+    stopper.join().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    drop(fetcher);
+    let kept: u64 = std::fs::read_dir(folder.path().join("partial")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(kept, 50_000);
+}

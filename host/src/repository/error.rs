@@ -144,7 +144,7 @@ impl RepositoryProblem {
             Self::Trust(error) => error.hint(),
             Self::OtherSuite { .. } => "correct the repository's suite (`codename`) or URL in the template, or choose another mirror",
             Self::Expired { .. } => {
-                "the mirror is out of date, or this machine's clock is wrong; choose another mirror, or use what is there with --allow-expired"
+                "the mirror is out of date, or this machine's clock is wrong; choose another mirror with OIC_MIRROR_<DISTRIBUTION> or `mirrors` in oic.yml"
             }
             Self::OfTheFuture { .. } => "check this machine's clock",
             Self::NoIndex { .. } => "correct the repository's components, or the target's architecture, in the template",

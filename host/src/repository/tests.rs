@@ -219,7 +219,7 @@ fn the_right_suite_at_the_right_time() {
     insta::assert_snapshot!(told(&expired), @"
     error: the repository `test` (http://ONE/debian/dists/trixie/InRelease) cannot be used [template.yml:3:1]
     caused by: the Release file expired on 2026-11-07 12:00:00 UTC and is of 2026-10-31 12:00:00 UTC; it is 2026-11-08 12:00:00 UTC now
-    hint: the mirror is out of date, or this machine's clock is wrong; choose another mirror, or use what is there with --allow-expired
+    hint: the mirror is out of date, or this machine's clock is wrong; choose another mirror with OIC_MIRROR_<DISTRIBUTION> or `mirrors` in oic.yml
     ");
     let world = World::new();
     let access = Access { allow_expired: true, ..world.access() };

@@ -89,7 +89,7 @@ fn words_for(bytes: Option<u64>) -> String {
 }
 
 /// Returns how many bytes this user may still write on the file system of `path`.
-pub(super) fn free_space(path: &Path) -> Option<u64> {
+pub(crate) fn free_space(path: &Path) -> Option<u64> {
     let status = rustix::fs::statvfs(path).ok()?;
     Some(status.f_bavail.saturating_mul(status.f_frsize))
 }

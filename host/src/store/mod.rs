@@ -32,7 +32,7 @@
 //! # Concurrency
 //!
 //! Any number of processes share a store. Who writes an entry holds a guard, a lock of the kernel on an open file, that
-//! ends with the process however it ends. A guard's file may be removed only by its holder; [`guard::acquire`] makes sure
+//! ends with the process however it ends. A guard's file may be removed only by its holder; `guard::acquire` makes sure
 //! that the file that was locked is still the one with the name. What a killed process leaves in `partial/` is resumed by
 //! the next that wants the same file, what it leaves in `staging/` is removed by the next that makes the same entry or by
 //! [`Store::sweep`], which also removes what is old in `partial/` and `writing/`.
@@ -58,6 +58,7 @@ use std::{
 
 pub use entry::{PendingEntry, Slot};
 pub use error::StoreError;
+pub(crate) use error::free_space;
 pub use guard::Guard;
 pub use import::{Import, ImportSlot};
 

@@ -61,8 +61,11 @@ pub fn host_emulator(arch: Arch) -> Option<Emulator> {
     (version >= OLDEST).then(|| Emulator { qemu, description: format!("{} {}.{}", path.display(), version.0, version.1) })
 }
 
+/// A program as it was when it was asked: path, size and time of last change.
+type ProgramFile = (PathBuf, u64, i64);
+
 /// Versions of programs by path, size and time of last change.
-static VERSIONS: Mutex<BTreeMap<(PathBuf, u64, i64), Option<(u32, u32)>>> = Mutex::new(BTreeMap::new());
+static VERSIONS: Mutex<BTreeMap<ProgramFile, Option<(u32, u32)>>> = Mutex::new(BTreeMap::new());
 
 /// Returns the version of a QEMU. Starting one takes a tenth of a second, so each is asked once.
 fn version(path: &Path) -> Option<(u32, u32)> {

@@ -13,7 +13,7 @@ use oic_builder_vm::{Accelerator, Cancel, Machine};
 use oic_config::spec::ImageSpec;
 
 use crate::{
-    build::{self, BuildOptions},
+    build::{self, BuildOptions, HostOptions, Scratch},
     cli::{
         Context,
         command_error::{CommandError, Hint},
@@ -47,16 +47,29 @@ impl Hint for OutputDirError {
 }
 
 /// Builds the template's image for every architecture that is asked for.
-pub(crate) fn build(settings: &BuildSettings, context: &Context) -> Result<(), CommandError> {
+pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), CommandError> {
     let cancel = interrupt::listen(&context.printer)?;
     let progress = context.progress();
-    let result = build_all(settings, context, &cancel, &progress);
+    let stop = Stop { cancel: cancel.clone(), scratch: Scratch::default() };
+    let (shown, scratch) = (Arc::clone(&progress), stop.scratch.clone());
+    let ended = interrupt::run(&cancel, move || build_all(&settings, &context, &stop, &shown)).map_err(interrupt::no_thread)?;
+    let result = ended.unwrap_or_else(|| {
+        scratch.remove();
+        Err(interrupted())
+    });
     progress.finish(result.as_ref().err());
     result
 }
 
+/// What ends a build before its time.
+#[derive(Debug)]
+struct Stop {
+    cancel: Cancel,
+    scratch: Scratch,
+}
+
 /// Builds the images, as many side by side as this machine can bear. One that fails does not stop the others.
-fn build_all(settings: &BuildSettings, context: &Context, cancel: &Cancel, progress: &Arc<Progress>) -> Result<(), CommandError> {
+fn build_all(settings: &BuildSettings, context: &Context, stop: &Stop, progress: &Arc<Progress>) -> Result<(), CommandError> {
     let specs = settings.overrides.load(&settings.template, &context.settings, &context.printer)?;
     if specs.len() > 1 && settings.dotfile.is_some() {
         return Err(CommandError::usage(format!("`--dotfile` names one file, and {} images are built", specs.len()))
@@ -66,8 +79,8 @@ fn build_all(settings: &BuildSettings, context: &Context, cancel: &Cancel, progr
         specs.iter().map(|spec| (spec, progress.image(if specs.len() == 1 { "" } else { spec.target.arch.name() }))).collect();
     let one = |(spec, image): &(&ImageSpec, ImageProgress)| {
         let output_dir = output_dir(settings, spec, specs.len() > 1);
-        let result = build_image(spec, image, &output_dir, settings, context, cancel);
-        let result = result.map_err(|error| if cancel.is_cancelled() { interrupted() } else { error });
+        let result = build_image(spec, image, &output_dir, settings, context, stop);
+        let result = result.map_err(|error| if stop.cancel.is_cancelled() { interrupted() } else { error });
         if let Err(error) = &result {
             image.fail(error);
         }
@@ -78,7 +91,7 @@ fn build_all(settings: &BuildSettings, context: &Context, cancel: &Cancel, progr
         context.printer.note(&format!("building {lanes} of {} images at a time: more would be too much for this machine", specs.len()));
     }
     let results = in_lanes(lanes, &images, one);
-    if cancel.is_cancelled() && results.iter().any(Result::is_err) {
+    if stop.cancel.is_cancelled() && results.iter().any(Result::is_err) {
         return Err(interrupted());
     }
     let names = specs.iter().map(|spec| spec.target.arch.name());
@@ -138,13 +151,13 @@ fn build_image(
     output_dir: &Path,
     settings: &BuildSettings,
     context: &Context,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<(), CommandError> {
     fs::create_dir_all(output_dir)
         .map_err(|source| CommandError::new(ExitCode::Output, OutputDirError { path: output_dir.to_owned(), source }))?;
     progress.open_log(&output_dir.join(LOG_FILE_NAME))?;
     let options = BuildOptions {
-        host: context.settings.host_options(settings.offline, cancel.clone()),
+        host: HostOptions { scratch: stop.scratch.clone(), ..context.settings.host_options(settings.offline, stop.cancel.clone()) },
         output_dir: output_dir.to_owned(),
         lock_file: settings.lock_file.clone(),
         lock_use: settings.lock_use,

@@ -11,10 +11,12 @@ use crate::{
 };
 
 /// Resolves the template for every architecture that is asked for, and writes the lock file.
-pub(crate) fn lock(settings: &LockSettings, context: &Context) -> Result<(), CommandError> {
+pub(crate) fn lock(settings: LockSettings, context: Context) -> Result<(), CommandError> {
     let cancel = interrupt::listen(&context.printer)?;
     let progress = context.progress();
-    let result = lock_all(settings, context, &cancel, &progress);
+    let (stop, shown) = (cancel.clone(), Arc::clone(&progress));
+    let ended = interrupt::run(&cancel, move || lock_all(&settings, &context, &stop, &shown)).map_err(interrupt::no_thread)?;
+    let result = ended.unwrap_or_else(|| Err(interrupted()));
     progress.finish(result.as_ref().err());
     result
 }
