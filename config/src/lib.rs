@@ -24,6 +24,7 @@ mod load;
 mod merge;
 mod node;
 mod provider;
+mod retarget;
 pub mod schema;
 mod shape;
 mod source;

@@ -236,6 +236,15 @@ impl Store {
         self.replace_file(&self.record_path(name), bytes)
     }
 
+    /// Takes the guard of that name unless somebody holds it: for files outside the store that several builds change together.
+    ///
+    /// # Errors
+    /// Fails when the guard's file cannot be made.
+    pub fn try_guard(&self, name: &str) -> Result<Option<Guard>, StoreError> {
+        let path = self.root.join("guards").join(Sha256Digest::of(name.as_bytes()).to_string());
+        guard::try_acquire(&path).map_err(|source| StoreError::io("guard", &path, 0, source))
+    }
+
     /// Returns how many bytes the file system of the store has free for this user; none when it does not say.
     #[must_use]
     pub fn free_space(&self) -> Option<u64> {
