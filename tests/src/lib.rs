@@ -4,6 +4,7 @@
 //! Sandbox   a home, a current folder and an environment that nothing of this machine reaches into
 //! Oic       one run of the program in a sandbox → Output: exit status, both streams, as one snapshot text
 //! redact    what differs from run to run and machine to machine → placeholders
+//! Tiny      a distribution to build images of again and again: its sandbox, a shared cache, turns at running machines
 //! require   what a test needs of the machine; a test that lacks it says so and is not counted as passed silently
 //! ```
 
@@ -13,8 +14,10 @@ mod oic_command;
 mod redact;
 mod require;
 mod sandbox;
+mod tiny;
 
 pub use oic_command::{Oic, Output, program};
 pub use redact::redact;
 pub use require::{shared, skip};
 pub use sandbox::Sandbox;
+pub use tiny::{OwnRepository, Tiny, VmTurn};
