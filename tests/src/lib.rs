@@ -7,6 +7,7 @@
 //! Lab       what tests share that build images: a cache, and turns at running virtual machines
 //! Guest     a booted image with a user at its console
 //! image     the files of an image that is not booted
+//! Tiny      a distribution to build images of again and again: its sandbox, a shared cache, turns at running machines
 //! require   what a test needs of the machine; a test that lacks it says so and is not counted as passed silently
 //! ```
 
@@ -19,6 +20,7 @@ mod oic_command;
 mod redact;
 mod require;
 mod sandbox;
+mod tiny;
 
 pub use guest::{Answer, Guest};
 pub use image::root_tree;
@@ -27,3 +29,4 @@ pub use oic_command::{Oic, Output, program};
 pub use redact::redact;
 pub use require::{shared, skip};
 pub use sandbox::Sandbox;
+pub use tiny::{OwnRepository, Tiny, VmTurn};

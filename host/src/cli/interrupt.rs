@@ -16,7 +16,7 @@ use super::{
 };
 
 /// How long work may go on after the wish to stop: what waits notices at once, what computes may take longer than a user will.
-const GRACE: Duration = Duration::from_millis(1200);
+const GRACE: Duration = Duration::from_millis(700);
 
 /// How often the wish to stop is looked for.
 const POLL: Duration = Duration::from_millis(50);

@@ -152,7 +152,7 @@ impl Wanted {
             match access.fetcher.download(access.store, Bucket::Metadata, &[download], access.stage, access.observer) {
                 Ok(_) => return Ok(self.file(form)),
                 // Another disk or another network does not come with another form.
-                Err(error @ (FetchError::Store { .. } | FetchError::Offline { .. })) => {
+                Err(error @ (FetchError::Store { .. } | FetchError::Offline { .. } | FetchError::Cancelled)) => {
                     return Err(sites[self.site].error(None, error.into()));
                 }
                 Err(error) => {

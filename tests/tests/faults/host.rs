@@ -1,0 +1,99 @@
+//! Disks and partitions that are too small, found before any virtual machine starts.
+
+use std::process::Command;
+
+use insta::assert_snapshot;
+use oic_tests::{Tiny, program, redact, skip};
+
+use crate::{World, archive::Package, server::Manner, stable};
+
+/// Partitions of given sizes.
+fn disk(esp: &str, root: &str) -> String {
+    format!(
+        "disk:\n  name: tiny\n  size: 4GiB\n  partitionTableType: gpt\n  artifacts: [{{type: raw}}]\n  partitions:\n    \
+         - {{id: esp, type: esp, size: {esp}, fsType: fat16, mountPoint: /boot/efi}}\n    \
+         - {{id: rootfs, type: linux-root, size: {root}, fsType: ext4, mountPoint: /}}\n"
+    )
+}
+
+/// Builds, and returns what a user sees.
+fn build(tiny: &Tiny) -> String {
+    stable(&tiny.oic(&["build", "--progress", "none", "-o", "out", "template.yml"]).run().to_string())
+}
+
+/// Replaces numbers with units, which depend on the versions of packages.
+fn sizes(text: &str) -> String {
+    let digits = |word: &str| word.starts_with(|first: char| first.is_ascii_digit());
+    let word = |word: &str| match word.find("MiB") {
+        Some(at) if digits(word) => format!("[SIZE]{}", &word[at + 3..]),
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn an_esp_that_is_too_small() {
+    if Tiny::is_possible("an_esp_that_is_too_small") {
+        assert_snapshot!(sizes(&build(&Tiny::new(true, None, &disk("8MiB", "3GiB"), ""))), @"");
+    }
+}
+
+#[test]
+fn a_root_partition_that_is_too_small() {
+    if Tiny::is_possible("a_root_partition_that_is_too_small") {
+        assert_snapshot!(sizes(&build(&Tiny::new(true, None, &disk("128MiB", "100MiB"), ""))), @"");
+    }
+}
+
+#[test]
+fn a_builder_disk_that_is_too_small() {
+    if Tiny::is_possible("a_builder_disk_that_is_too_small") {
+        assert_snapshot!(sizes(&build(&Tiny::new(true, None, "builder: {disk: 100MiB}\n", ""))), @"");
+    }
+}
+
+/// Builds with a folder of the sandbox on a file system of 8 MiB. None where this user may not mount anything, not even in a
+/// name space of their own.
+fn build_on_a_small_disk(test: &str, tiny: &Tiny, folder: &str, arguments: &str) -> Option<String> {
+    let script = |rest: &str| format!("mkdir -p {folder} && mount -t tmpfs -o size=8m none {folder} && {rest}");
+    let unshared = |rest: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script(rest)]).current_dir(tiny.sandbox().cwd());
+        command
+    };
+    if !run(unshared("true")).is_some_and(|output| output.status.success()) {
+        skip(test, "this user may not make a small file system: user name spaces are off");
+        return None;
+    }
+    let mut command = unshared(&format!("exec {} build --progress none {arguments} template.yml", program().display()));
+    let environment = tiny.oic(&[]).into_command();
+    command.env_clear().envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = run(command).expect("it ran a moment ago");
+    let text = redact(&String::from_utf8_lossy(&output.stderr), tiny.sandbox());
+    Some(sizes(&stable(&format!("exit {}\n{text}", output.status.code().unwrap_or(-1)))))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the program under test runs below another one here")]
+fn run(mut command: Command) -> Option<std::process::Output> {
+    command.output().ok()
+}
+
+#[test]
+fn a_cache_on_a_full_disk() {
+    let hello = Package { name: "hello", script: "#!/bin/sh\n" };
+    let world = World::new(false, Manner::Good, &[hello], "", "  packages: [hello]\n");
+    if let Some(text) = build_on_a_small_disk("a_cache_on_a_full_disk", &world.tiny, "small", "--cache-dir small") {
+        assert_snapshot!(world.stable(&text), @"");
+    }
+}
+
+#[test]
+fn a_work_folder_on_a_full_disk() {
+    if !Tiny::is_possible("a_work_folder_on_a_full_disk") {
+        return;
+    }
+    let tiny = Tiny::new(true, None, "", "");
+    if let Some(text) = build_on_a_small_disk("a_work_folder_on_a_full_disk", &tiny, "small", "--work-dir small") {
+        assert_snapshot!(text, @"");
+    }
+}
