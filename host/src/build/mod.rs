@@ -5,6 +5,8 @@ mod contents;
 mod image;
 mod options;
 mod outputs;
+#[cfg(test)]
+mod planning_tests;
 mod prepare;
 pub mod progress;
 pub mod resolve;

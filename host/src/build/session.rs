@@ -116,7 +116,7 @@ pub(super) fn compose(guest: &Guest<'_>, plan: ComposePlan, observer: &dyn Obser
 }
 
 /// Returns the VM for a plan.
-fn vm_config(guest: &Guest<'_>, plan: &ComposePlan) -> VmConfig {
+pub(super) fn vm_config(guest: &Guest<'_>, plan: &ComposePlan) -> VmConfig {
     let shares = plan.store_tag.iter().map(|tag| Share { tag: tag.clone(), path: guest.store.to_owned() }).collect();
     let memory = guest.memory.unwrap_or(DEFAULT_MEMORY);
     VmConfig {

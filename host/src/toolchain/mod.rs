@@ -200,3 +200,32 @@ fn library_path(libraries: &Path) -> OsString {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What is unpacked for an architecture runs with that architecture's loader and libraries.
+    #[test]
+    fn programs_start_through_the_loader_of_the_host() {
+        for (arch, triplet, loader) in [
+            (Arch::X86_64, "x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+            (Arch::Aarch64, "aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
+            (Arch::Riscv64, "riscv64-linux-gnu", "ld-linux-riscv64-lp64d.so.1"),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let tools = Tools { name: "disk".to_owned(), root: root.path().to_owned(), arch };
+            let libraries = root.path().join("usr/lib").join(triplet);
+            for file in [libraries.join(loader), root.path().join("usr/sbin/mke2fs")] {
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                fs::write(file, "").unwrap();
+            }
+            let program = tools.program("usr/sbin/mke2fs").unwrap();
+            assert_eq!(program.argv[0], libraries.join(loader));
+            assert_eq!(program.argv[2], libraries);
+            assert!(tools.program("usr/sbin/none").is_err());
+        }
+    }
+}
