@@ -119,12 +119,21 @@ fn become_program(words: &[OsString]) -> io::Error {
     Command::new(program).args(arguments).exec()
 }
 
-/// Copies standard input to standard output, or becomes the real program for anything but compressing a stream.
+/// What a compressor is asked to compress to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source<'a> {
+    Stdin,
+    File(&'a OsStr),
+}
+
+/// Copies what is to be compressed to standard output, or becomes the real program for anything else.
 fn compress(name: &str, arguments: &[OsString]) -> ExitCode {
-    if !compresses_a_stream(name, arguments) {
-        return become_real(name, arguments);
-    }
-    match io::copy(&mut io::stdin().lock(), &mut io::stdout().lock()).and_then(|_| io::stdout().flush()) {
+    let copied = match source(name, arguments) {
+        None => return become_real(name, arguments),
+        Some(Source::Stdin) => io::copy(&mut io::stdin().lock(), &mut io::stdout().lock()),
+        Some(Source::File(path)) => fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::stdout().lock())),
+    };
+    match copied.and_then(|_| io::stdout().flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format_args!("{name}: {error}"));
@@ -141,35 +150,38 @@ fn become_real(name: &str, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(127)
 }
 
-/// Returns whether the arguments ask for nothing but compressing standard input to standard output.
-fn compresses_a_stream(name: &str, arguments: &[OsString]) -> bool {
-    arguments.iter().all(|argument| {
-        let argument = argument.as_bytes();
-        if let Some(option) = argument.strip_prefix(b"--") {
-            let option = option.split(|&byte| byte == b'=').next().unwrap_or_default();
-            return [
-                &b"check"[..],
-                b"stdout",
-                b"compress",
-                b"quiet",
-                b"ultra",
-                b"best",
-                b"fast",
-                b"threads",
-                b"no-name",
-                b"x86",
-                b"lzma2",
-                b"long",
-            ]
-            .contains(&option);
-        }
-        match argument {
-            [b'-'] => true,
+/// Returns what the arguments ask to compress; none when they ask for anything but compressing one thing to standard output.
+fn source<'a>(name: &str, arguments: &'a [OsString]) -> Option<Source<'a>> {
+    const LONG: [&[u8]; 12] =
+        [b"check", b"stdout", b"compress", b"quiet", b"ultra", b"best", b"fast", b"threads", b"no-name", b"x86", b"lzma2", b"long"];
+    let mut files = Vec::new();
+    let mut to_stdout = false;
+    for argument in arguments {
+        match argument.as_bytes() {
+            b"-" => {}
+            [b'-', b'-', option @ ..] => {
+                let option = option.split(|&byte| byte == b'=').next().unwrap_or_default();
+                if !LONG.contains(&option) {
+                    return None;
+                }
+                to_stdout |= option == b"stdout";
+            }
             // For lz4 alone `-l` is a format; elsewhere it lists.
-            [b'-', flags @ ..] => flags.iter().all(|flag| b"cnqzT0123456789e".contains(flag) || (name == "lz4" && *flag == b'l')),
-            _ => false,
+            [b'-', flags @ ..] => {
+                if !flags.iter().all(|flag| b"cnqzT0123456789e".contains(flag) || (name == "lz4" && *flag == b'l')) {
+                    return None;
+                }
+                to_stdout |= flags.contains(&b'c');
+            }
+            _ => files.push(argument.as_os_str()),
         }
-    })
+    }
+    match files.as_slice() {
+        [] => Some(Source::Stdin),
+        // Without `-c` the file would be replaced.
+        [file] if to_stdout => Some(Source::File(file)),
+        _ => None,
+    }
 }
 
 /// Writes a line to standard error; there is nobody to tell when that fails.
@@ -181,12 +193,12 @@ fn complain(line: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
 
-    fn stream(name: &str, words: &str) -> bool {
-        compresses_a_stream(name, &words.split_whitespace().map(OsString::from).collect::<Vec<_>>())
-    }
-
     #[test]
-    fn only_compression_of_a_stream_is_stood_in_for() {
+    fn only_compression_to_standard_output_is_stood_in_for() {
+        let check = |name: &str, words: &str, expected: Option<Source<'_>>| {
+            let arguments: Vec<_> = words.split_whitespace().map(OsString::from).collect();
+            assert_eq!(source(name, &arguments), expected, "{name} {words}");
+        };
         for (name, words) in [
             ("zstd", "-q -9 -T0"),
             ("zstd", "-q -19 -T0 --ultra"),
@@ -196,20 +208,26 @@ mod tests {
             ("gzip", ""),
             ("xz", "-c -"),
         ] {
-            assert!(stream(name, words), "{name} {words}");
+            check(name, words, Some(Source::Stdin));
+        }
+        // As Debian 12's mkinitramfs asks; later ones pipe.
+        for (name, words) in [("zstd", "-q -9 -c file"), ("gzip", "-n -c file"), ("xz", "--stdout --check=crc32 file")] {
+            check(name, words, Some(Source::File(OsStr::new("file"))));
         }
         for (name, words) in [
             ("zstd", "-d"),
             ("xz", "-dc"),
+            ("xz", "-dc file"),
             ("xz", "--decompress"),
             ("gzip", "-l"),
             ("gzip", "-9 file"),
+            ("gzip", "-c file other"),
             ("zstd", "--version"),
             ("zstd", "-q -o out"),
             ("xz", "-t"),
             ("zstd", "-D dictionary"),
         ] {
-            assert!(!stream(name, words), "{name} {words}");
+            check(name, words, None);
         }
     }
 

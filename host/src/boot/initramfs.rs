@@ -12,6 +12,8 @@ use crate::rootfs::RootTree;
 const MAGIC: [&[u8]; 2] = [b"070701", b"070702"];
 /// The length of an entry's header.
 const HEADER: usize = 110;
+/// How what the kernel decompresses begins: gzip, xz, Zstandard, lz4, bzip2, lzma, lzop.
+const COMPRESSED: [&[u8]; 7] = [b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"BZh", b"\x5d\0\0", b"\x89LZO"];
 /// The name of the entry that ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!\0";
 /// The level that initramfs-tools gives zstd.
@@ -118,6 +120,9 @@ pub fn compress(bytes: &[u8], compressor: Compressor) -> Result<Vec<u8>, Initram
 
 /// Returns where the last archive begins; none when something compressed comes last.
 fn last_archive(bytes: &[u8]) -> Result<Option<usize>, InitramfsError> {
+    if COMPRESSED.iter().any(|magic| bytes.starts_with(magic)) {
+        return Ok(None);
+    }
     let mut start = 0;
     loop {
         let end = archive_end(bytes, start)?;
@@ -197,6 +202,9 @@ mod tests {
         let gzip = compress(&main, Compressor::Gzip).unwrap();
         assert_eq!(gzip[..2], [0x1f, 0x8b]);
         assert_eq!(gzip[4..8], [0; 4], "no time in the header");
+        for whole in [gzip, compress(&main, Compressor::Xz).unwrap(), compress(&main, Compressor::Zstd).unwrap()] {
+            assert_eq!(compress(&whole, Compressor::Zstd).unwrap(), whole, "what is compressed from the beginning stays, too");
+        }
     }
 
     #[test]
