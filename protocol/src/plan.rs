@@ -121,7 +121,7 @@ pub struct UserAccount {
     pub password: AccountPassword,
     /// Home folder.
     pub home: Option<String>,
-    /// Login shell.
+    /// Login shell; none: `/bin/bash` for a new account, unchanged for one that is there.
     pub shell: Option<String>,
     /// Supplementary groups; missing ones are created.
     pub groups: Vec<String>,

@@ -98,6 +98,8 @@ impl Guest {
         self.expect("Password: ", COMMAND)?;
         self.vm.send_line(password)?;
         self.expect("$ ", COMMAND)?;
+        // A pager or a clever terminal would add to what commands print.
+        self.run("export TERM=dumb SYSTEMD_PAGER=cat SYSTEMD_COLORS=0")?;
         self.run("systemctl is-system-running --wait")?;
         Ok(())
     }
@@ -112,7 +114,7 @@ impl Guest {
         // The quotes keep the echo of the typed line from looking like what it prints.
         self.vm.send_line(&format!("echo 'BEG''IN'{number}; {{ {command}; }} 2>&1; echo; echo 'E''ND'{number}:$?:"))?;
         self.expect(&format!("END{number}:"), COMMAND).with_context(|| format!("`{command}` in the guest"))?;
-        self.expect(":", COMMAND)?;
+        self.expect("$ ", COMMAND)?;
         let console = self.console();
         let found = console.rsplit_once(&format!("BEGIN{number}\n")).and_then(|(_, rest)| rest.split_once(&format!("END{number}:")));
         let (text, rest) = found.ok_or_else(|| anyhow!("the answer to `{command}` is not on the console:\n{console}"))?;

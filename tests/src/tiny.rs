@@ -53,7 +53,8 @@ impl Tiny {
         let sandbox = Sandbox::new();
         let arch = Arch::host();
         let folder = "conf/osv/test/tiny";
-        let kernel = if arch == Arch::Riscv64 { "linux-image-riscv64".to_owned() } else { format!("linux-image-cloud-{}", arch.deb_name()) };
+        let kernel =
+            if arch == Arch::Riscv64 { "linux-image-riscv64".to_owned() } else { format!("linux-image-cloud-{}", arch.deb_name()) };
         let mut provider = format!(
             "displayName: Tiny\ncodename: trixie\necosystem: deb\nmirrorKey: debian\npasswordHash: yescrypt\ninitramfs: initramfs-tools\n\
              sudoGroup: sudo\narchitectures:\n  {arch}: {{kernelPackages: [{kernel}], grubPackages: [], systemdBootPackages: []}}\nrepositories:\n"

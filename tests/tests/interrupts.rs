@@ -41,7 +41,9 @@ fn a_build_stopped_at_any_moment_leaves_nothing_and_builds_side_by_side_succeed_
         assert!(status.success(), "{status}: {log}");
         assert!(output.join("SHA256SUMS").exists());
     }
-    assert!(fs::read(tiny.sandbox().cwd().join("one/SHA256SUMS")).unwrap() == fs::read(tiny.sandbox().cwd().join("two/SHA256SUMS")).unwrap());
+    assert!(
+        fs::read(tiny.sandbox().cwd().join("one/SHA256SUMS")).unwrap() == fs::read(tiny.sandbox().cwd().join("two/SHA256SUMS")).unwrap()
+    );
     assert_eq!(names(&tiny.sandbox().cwd().join("work")), [""; 0], "what killed builds left is removed by the next");
     assert_eq!(names(&tiny.sandbox().root().join("tmp")), [""; 0], "what killed builds left is removed by the next");
 }
@@ -108,7 +110,9 @@ fn processes(tiny: &Tiny) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten().filter(|entry| *entry.file_name() != *own) {
         // What runs in the sandbox has its folder among its arguments or in its environment.
-        let of = |file: &str| fs::read(entry.path().join(file)).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ")).unwrap_or_default();
+        let of = |file: &str| {
+            fs::read(entry.path().join(file)).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ")).unwrap_or_default()
+        };
         let line = of("cmdline");
         if line.contains(&root) || of("environ").contains(&root) {
             found.push(line);

@@ -5,6 +5,9 @@ use oic_protocol::{AccountPassword, AgentError, UserAccount};
 use super::accounts;
 use crate::{exec::Program, failure, rootfs::Ownership, runner::Context};
 
+/// Shell of an account that the plan makes and names none for.
+const DEFAULT_SHELL: &str = "/bin/bash";
+
 /// Makes every account what the plan says.
 ///
 /// # Errors
@@ -58,7 +61,8 @@ fn account_programs(user: &UserAccount, exists: bool) -> Vec<Program> {
     if let Some(home) = &user.home {
         options.extend(["--home-dir", home]);
     }
-    if let Some(shell) = &user.shell {
+    // What useradd takes by itself differs between distributions.
+    if let Some(shell) = user.shell.as_deref().or_else(|| (!exists).then_some(DEFAULT_SHELL)) {
         options.extend(["--shell", shell]);
     }
     let mut programs = Vec::new();
@@ -163,7 +167,7 @@ mod tests {
                 "chage --maxdays 90 -- ann"
             ]
         );
-        assert_eq!(lines(&user("bob"), false), ["useradd --create-home -- bob"]);
+        assert_eq!(lines(&user("bob"), false), ["useradd --create-home --shell /bin/bash -- bob"]);
         assert!(lines(&user("root"), true).is_empty());
     }
 

@@ -195,11 +195,11 @@ fn look_around(lab: &Lab, first: &Sandbox) {
     expect(&format!("{sudo} dmesg --console-level emerg"), "");
     expect("systemctl is-system-running", "running");
     expect("systemctl --failed --no-legend --plain", "");
-    expect("whoami", "ada");
+    expect("whoami; echo $SHELL", "ada\n/bin/bash");
     expect("hostname", "workbench");
     expect("id -nG", "ada adm sudo");
     expect(&format!("{sudo} whoami"), "root");
-    expect("echo 'battery staple' | su bob -c 'whoami; pwd; echo $SHELL'", "bob\n/home/ada\n/bin/sh");
+    expect("echo 'battery staple' | su bob -c 'whoami; pwd; echo $SHELL'", "Password: bob\n/home/ada\n/bin/sh");
     expect("cat /etc/workbench/greeting", "Hello from a file.");
     expect("stat -c '%a %U %G' /etc/workbench/greeting", "640 root adm");
     expect("tool", "the tool runs");
