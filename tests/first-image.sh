@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 template=${1:-image-templates/debian13-$(uname -m)-minimal-raw.yml}
 
 sh tests/setup.sh
-cargo xtask agents
+cargo run --quiet --release --package xtask -- agents
 cargo build --release
 ./target/release/oic build -o out/first-image "$template"
 ./target/release/oic boot --check out/first-image/*.raw

@@ -115,7 +115,13 @@ impl Prepared {
         let control = if has_agent { Some(pair("the control channel")?) } else { None };
         let mut servers = Vec::new();
         let mut inherited: Vec<OwnedFd> = vec![guest_console.into()];
-        let mut wiring = Wiring { console: inherited[0].as_raw_fd(), control: None, shares: Vec::new(), firmware_vars: self.firmware_vars };
+        let mut wiring = Wiring {
+            console: inherited[0].as_raw_fd(),
+            control: None,
+            shares: Vec::new(),
+            fast_firmware: fast_firmware(&self.config),
+            firmware_vars: self.firmware_vars,
+        };
         for share in &self.config.shares {
             let served = share::serve(share, &self.config.share_server, self.runtime.path())
                 .map_err(|source| LaunchError::Start { program: format!("the server of share `{}`", share.tag), source })?;
@@ -138,6 +144,17 @@ impl Prepared {
         let console = Console::open(console, output).map_err(|source| LaunchError::Wiring { what: "the console's reader", source })?;
         Ok(Launched { vm: Vm { vmm, servers, console, started, config: self.config, _runtime: self.runtime }, control })
     }
+}
+
+/// Where distributions put the firmware of a QEMU that knows its own folders.
+const QEMU_DATA: [&str; 2] = ["/usr/share/qemu", "/usr/local/share/qemu"];
+
+/// Returns the machine's fast firmware if QEMU came with it: it is optional in some distributions.
+fn fast_firmware(config: &VmConfig) -> Option<PathBuf> {
+    let name = config.machine().fast_firmware?;
+    let own = config.qemu.data_dirs.iter().map(PathBuf::as_path);
+    let usual = QEMU_DATA.iter().map(Path::new).filter(|_| config.qemu.data_dirs.is_empty());
+    own.chain(usual).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Copies the template of the variable store: each VM writes its own.

@@ -12,9 +12,10 @@ use std::{
 };
 
 use oic_builder_vm::{
-    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, GuestArch, Network, Prepared, Qemu, SessionError, VmConfig,
+    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, Network, Prepared, Qemu,
+    SessionError, Share, VmConfig,
 };
-use oic_protocol::{ComposePlan, Outcome, PROTOCOL_VERSION};
+use oic_protocol::{ComposePlan, FileContent, FileEntry, Outcome, PROTOCOL_VERSION, Step, StoreBlob};
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where the machine's parts are")]
 fn setting(name: &str) -> Option<String> {
@@ -105,4 +106,49 @@ fn the_kvm_probe_has_a_verdict_within_a_second() {
     if let oic_builder_vm::KvmVerdict::Unusable { reason, .. } = verdict {
         assert!(!reason.is_empty() && !reason.contains('\n'), "{reason:?}");
     }
+}
+
+/// Runs a program of the host that a test needs.
+#[expect(clippy::disallowed_methods, reason = "a test makes and reads a disk with the host's tools")]
+fn run(words: &[&str]) -> Vec<u8> {
+    let output = std::process::Command::new(words[0]).args(&words[1..]).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[test]
+#[ignore = "needs QEMU, a kernel and an initramfs: see the top of this file; and mke2fs and debugfs"]
+fn a_file_of_the_share_reaches_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tree, store, disk) = (folder.path().join("tree"), folder.path().join("store"), folder.path().join("root.raw"));
+    for name in ["proc", "sys", "dev", "run", "tmp", "etc"] {
+        std::fs::create_dir_all(tree.join(name)).unwrap();
+    }
+    std::fs::create_dir(&store).unwrap();
+    // Larger than any buffer on the way, and different everywhere.
+    let content: Vec<u8> = (0..3_000_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
+    std::fs::write(store.join("blob"), &content).unwrap();
+    run(&["mke2fs", "-q", "-t", "ext4", "-d", tree.to_str().unwrap(), disk.to_str().unwrap(), "64M"]);
+
+    let mut config = config();
+    config.disks = vec![Disk { path: disk.clone(), format: DiskFormat::Raw, access: DiskAccess::Write }];
+    config.shares = vec![Share { tag: "store".to_owned(), path: store }];
+    // The example ends up in `virtiofs_main` when it is told so; cargo builds it with the tests.
+    let server = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/boot_time");
+    config.share_server = vec![server.into(), "__virtiofsd".into()];
+    let content_entry = FileContent::Store(StoreBlob { name: "blob".to_owned(), path: "blob".to_owned(), size: content.len() as u64 });
+    let entry =
+        FileEntry { path: "/etc/blob".to_owned(), content: content_entry, mode: 0o640, owner: "0".to_owned(), group: "0".to_owned() };
+    let plan = ComposePlan {
+        source_date_epoch: 1_767_225_600,
+        store_tag: Some("store".to_owned()),
+        network: false,
+        steps: vec![Step::WriteFiles(vec![entry])],
+    };
+    let connected = launch(config).connect(Deadlines::of(Accelerator::Tcg), &Cancel::new().unwrap()).unwrap();
+    let mut events = 0;
+    let report = connected.run(plan, |_| events += 1).unwrap();
+    assert_eq!(report.outcome, Outcome::Succeeded);
+    assert!(events >= 2);
+    assert_eq!(run(&["debugfs", "-R", "cat /etc/blob", disk.to_str().unwrap()]), content);
 }

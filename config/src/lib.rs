@@ -6,7 +6,7 @@
 //!                        knows its place)       from layer types)       template, --set)
 //! ```
 //!
-//! [`load`] is the whole flow. It needs no network and reads only templates and the local files that they name. Whatever is
+//! [`load()`] is the whole flow. It needs no network and reads only templates and the local files that they name. Whatever is
 //! wrong is reported at once, as a [`Report`] of [`Finding`]s, each with file, line, column and the path of the field. A field
 //! that is valid and that this version does not build is no error here: it is listed in [`spec::ImageSpec::unsupported`], and
 //! `build` refuses it by name.
@@ -24,6 +24,7 @@ mod load;
 mod merge;
 mod node;
 mod provider;
+mod retarget;
 pub mod schema;
 mod shape;
 mod source;

@@ -4,6 +4,7 @@
 //! read and parse      every file of the `extends` chain, the template last
 //! fill and check      `${NAME}`, then the shape of each file against the schema
 //! find the target     os, dist, arch and image type name the distribution's data
+//! retarget            a template of another architecture gets the names of the one to build for
 //! merge               distribution default <- extends chain <- template <- command line
 //! validate            merged tree -> typed layer -> ImageSpec
 //! ```
@@ -158,6 +159,7 @@ fn merge_into(request: &LoadRequest, findings: &mut Findings) -> Option<Merging>
 
     let catalog = Catalog { config_dir: request.config_dir.as_deref() };
     check_distribution(&catalog, &target, &sources, findings)?;
+    retarget(&mut chain, &catalog, &target);
     let provider = catalog.load((&target.os, &target.dist), target.arch, target.image_type, &mut sources, findings)?;
 
     let default_name = sources.get(provider.default_layer.origin.source).map(|source| source.name.clone()).unwrap_or_default();
@@ -174,6 +176,15 @@ fn merge_into(request: &LoadRequest, findings: &mut Findings) -> Option<Merging>
     Shape { schema: crate::schema::value(), sources: &sources, complete: false, findings }.check(&mut root);
     arrange(&mut root);
     Some(Merging { root, sources, provider, files })
+}
+
+/// Rewrites templates that are for another architecture than the one to build for.
+fn retarget(chain: &mut [ChainFile], catalog: &Catalog<'_>, target: &TargetNames) {
+    let own = chain.last().and_then(|file| Arch::from_name(file.root.at(&["target", "arch"])?.as_text()?));
+    let Some(own) = own.filter(|own| *own != target.arch.0) else { return };
+    if let Some(dictionary) = catalog.dictionary((&target.os, &target.dist), (own, target.arch.0)) {
+        chain.iter_mut().for_each(|file| dictionary.apply(&mut file.root));
+    }
 }
 
 /// Puts the sections in the order of the format, and leaves out `extends`, which has been followed.

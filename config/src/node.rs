@@ -113,6 +113,11 @@ impl Node {
     pub(crate) fn at(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |node, key| node.as_map()?.get(key))
     }
+
+    /// Returns the value at `path` for changing it.
+    pub(crate) fn at_mut(&mut self, path: &[&str]) -> Option<&mut Self> {
+        path.iter().try_fold(self, |node, key| node.as_map_mut()?.get_mut(key))
+    }
 }
 
 impl Map {

@@ -20,6 +20,7 @@ use crate::decode;
 use crate::diagnostic::{Code, Finding, Findings};
 use crate::layer::ImageTypeName;
 use crate::node::Node;
+use crate::retarget::Dictionary;
 use crate::shape::Shape;
 use crate::source::{Origin, SourceMap, read_text};
 use crate::spec::{
@@ -226,6 +227,19 @@ impl Catalog<'_> {
         let kernel_packages = arch_facts.kernel_packages.clone();
         let repositories = repositories_of(&file, arch, &folder, findings);
         Some(Provider { facts, kernel_packages, repositories, default_layer })
+    }
+
+    /// Returns what two architectures of a distribution call the same things; none when it lacks one of them.
+    pub(crate) fn dictionary(&self, (os, dist): (&str, &str), (from, to): (Arch, Arch)) -> Option<Dictionary> {
+        // What is wrong with the data is told when it is loaded.
+        let file = self.read_provider(&self.folder(os, dist), &mut SourceMap::default(), &mut Findings::default())?;
+        let (own, other) = (file.architectures.get(from.name())?, file.architectures.get(to.name())?);
+        let lists = [
+            (&own.kernel_packages[..], &other.kernel_packages[..]),
+            (&own.grub_packages, &other.grub_packages),
+            (&own.systemd_boot_packages, &other.systemd_boot_packages),
+        ];
+        Some(Dictionary::new((from, to), &lists))
     }
 
     /// Loads the repositories of a distribution, none when there is no data for it or for the architecture.

@@ -98,6 +98,33 @@ fn architecture_can_be_overridden() {
     assert!(spec.system.packages.iter().any(|package| package.name == "grub-efi-arm64-bin"));
 }
 
+/// A minimal template built for another architecture has the packages and the console of the template that is written for that.
+#[test]
+fn one_template_serves_every_architecture() {
+    for (dist, archs) in [("debian12", &[Arch::X86_64, Arch::Aarch64][..]), ("debian13", &Arch::ALL)] {
+        for (own, other) in archs.iter().flat_map(|own| archs.iter().map(move |other| (*own, *other))) {
+            let template = |arch| format!("{dist}-{arch}-minimal-raw.yml");
+            let spec = load_ours(&template(own), Some(other)).unwrap_or_else(|report| panic!("{dist} {own} {other}: {report}")).spec;
+            let expected = load_ours(&template(other), None).unwrap().spec;
+            let (kernel, expected_kernel) = (spec.system.kernel.as_ref().unwrap(), expected.system.kernel.as_ref().unwrap());
+            // riscv64 has one kernel, which stands for the usual one elsewhere.
+            let generic = own == Arch::Riscv64 && other != own;
+            let names = |packages: &[String]| packages.iter().map(|name| name.replace("-cloud", "")).collect::<Vec<_>>();
+            assert_eq!(kernel.packages == expected_kernel.packages, !generic, "{dist} {own} {other}");
+            assert_eq!(names(&kernel.packages), names(&expected_kernel.packages), "{dist} {own} {other}");
+            assert_eq!(kernel.cmdline, expected_kernel.cmdline, "{dist} {own} {other}");
+            let packages = |spec: &oic_config::spec::ImageSpec| {
+                spec.system.packages.iter().map(|package| package.name.replace("-cloud", "")).collect::<Vec<_>>()
+            };
+            assert_eq!(packages(&spec), packages(&expected), "{dist} {own} {other}");
+            let types = |spec: &oic_config::spec::ImageSpec| {
+                spec.disk.as_ref().unwrap().partitions.iter().map(|partition| partition.kind.guid()).collect::<Vec<_>>()
+            };
+            assert_eq!(types(&spec), types(&expected), "{dist} {own} {other}");
+        }
+    }
+}
+
 /// Every distribution has data for every image type, and each of its repositories has a key.
 #[test]
 fn every_distribution_loads() {

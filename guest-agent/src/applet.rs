@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `oic-enter` | changes the root to `/target` and becomes the program in its arguments |
 //! | `policy-rc.d` | forbids every action on services (status 101) |
-//! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress a stream; else becomes the real program |
+//! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress to a stream; else becomes the real program |
 //! | `update-ca-certificates` | nothing when it would change nothing; else becomes the real program |
 //! | `oic-guest-agent` | says that it does nothing outside the builder VM |
 //! | anything else | does nothing, well |
@@ -119,12 +119,14 @@ fn become_program(words: &[OsString]) -> io::Error {
     Command::new(program).args(arguments).exec()
 }
 
-/// Copies standard input to standard output, or becomes the real program for anything but compressing a stream.
+/// Copies a file or standard input to standard output, or becomes the real program for anything but compressing to a stream.
 fn compress(name: &str, arguments: &[OsString]) -> ExitCode {
-    if !compresses_a_stream(name, arguments) {
-        return become_real(name, arguments);
-    }
-    match io::copy(&mut io::stdin().lock(), &mut io::stdout().lock()).and_then(|_| io::stdout().flush()) {
+    let copied = match input(name, arguments) {
+        None => return become_real(name, arguments),
+        Some(Input::Stream) => io::copy(&mut io::stdin().lock(), &mut io::stdout().lock()),
+        Some(Input::File(path)) => fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::stdout().lock())),
+    };
+    match copied.and_then(|_| io::stdout().flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format_args!("{name}: {error}"));
@@ -141,35 +143,58 @@ fn become_real(name: &str, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(127)
 }
 
-/// Returns whether the arguments ask for nothing but compressing standard input to standard output.
-fn compresses_a_stream(name: &str, arguments: &[OsString]) -> bool {
-    arguments.iter().all(|argument| {
-        let argument = argument.as_bytes();
-        if let Some(option) = argument.strip_prefix(b"--") {
-            let option = option.split(|&byte| byte == b'=').next().unwrap_or_default();
-            return [
-                &b"check"[..],
-                b"stdout",
-                b"compress",
-                b"quiet",
-                b"ultra",
-                b"best",
-                b"fast",
-                b"threads",
-                b"no-name",
-                b"x86",
-                b"lzma2",
-                b"long",
-            ]
-            .contains(&option);
-        }
-        match argument {
-            [b'-'] => true,
-            // For lz4 alone `-l` is a format; elsewhere it lists.
-            [b'-', flags @ ..] => flags.iter().all(|flag| b"cnqzT0123456789e".contains(flag) || (name == "lz4" && *flag == b'l')),
-            _ => false,
-        }
-    })
+/// What is to be compressed.
+#[derive(Debug, PartialEq, Eq)]
+enum Input<'a> {
+    Stream,
+    File(&'a OsStr),
+}
+
+/// Returns what is to be compressed to standard output; none when the arguments ask for anything else. A file is only read when
+/// they say that its compressed form goes to standard output: otherwise it would be replaced.
+fn input<'a>(name: &str, arguments: &'a [OsString]) -> Option<Input<'a>> {
+    let (options, files): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| argument.as_bytes().starts_with(b"-"));
+    if !options.iter().all(|option| is_for_streams(name, option.as_bytes())) {
+        return None;
+    }
+    let to_stdout = options.iter().any(|option| match option.as_bytes() {
+        [b'-', b'-', long @ ..] => long == b"stdout",
+        [_, flags @ ..] => flags.contains(&b'c'),
+        [] => false,
+    });
+    match files[..] {
+        [] => Some(Input::Stream),
+        [file] if to_stdout && !options.iter().any(|option| *option == "-") => Some(Input::File(file)),
+        _ => None,
+    }
+}
+
+/// Returns whether an option changes only how well a stream is compressed, or where it comes from and goes to.
+fn is_for_streams(name: &str, option: &[u8]) -> bool {
+    if let Some(long) = option.strip_prefix(b"--") {
+        let long = long.split(|&byte| byte == b'=').next().unwrap_or_default();
+        return [
+            &b"check"[..],
+            b"stdout",
+            b"compress",
+            b"quiet",
+            b"ultra",
+            b"best",
+            b"fast",
+            b"threads",
+            b"no-name",
+            b"x86",
+            b"lzma2",
+            b"long",
+        ]
+        .contains(&long);
+    }
+    match option {
+        [b'-'] => true,
+        // For lz4 alone `-l` is a format; elsewhere it lists.
+        [b'-', flags @ ..] => flags.iter().all(|flag| b"cnqzT0123456789e".contains(flag) || (name == "lz4" && *flag == b'l')),
+        _ => false,
+    }
 }
 
 /// Writes a line to standard error; there is nobody to tell when that fails.
@@ -182,7 +207,32 @@ mod tests {
     use super::*;
 
     fn stream(name: &str, words: &str) -> bool {
-        compresses_a_stream(name, &words.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+        kind(name, words) == Some(None)
+    }
+
+    /// Returns the name of the file to be compressed, none inside for standard input.
+    fn kind(name: &str, words: &str) -> Option<Option<String>> {
+        let arguments: Vec<_> = words.split_whitespace().map(OsString::from).collect();
+        input(name, &arguments).map(|input| match input {
+            Input::Stream => None,
+            Input::File(path) => Some(path.to_string_lossy().into_owned()),
+        })
+    }
+
+    /// Debian 12's generator names the archive.
+    #[test]
+    fn a_file_is_copied_only_when_its_compressed_form_goes_to_standard_output() {
+        for (name, words, expected) in [
+            ("gzip", "-n -c /var/tmp/main.cpio", Some("/var/tmp/main.cpio")),
+            ("zstd", "-q -9 -c /var/tmp/main.cpio", Some("/var/tmp/main.cpio")),
+            ("xz", "--check=crc32 --stdout a", Some("a")),
+            ("gzip", "-n a", None),
+            ("gzip", "-c a b", None),
+            ("gzip", "-c - a", None),
+            ("gzip", "-dc a", None),
+        ] {
+            assert_eq!(kind(name, words).flatten().as_deref(), expected, "{name} {words}");
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn live() -> Result<(), String> {
     };
     let session = serve::greet(&mut port).map_err(|error| format!("cannot agree with the host: {}", chain(&error)))?;
     // Only now: the host is told as soon as can be that the guest lives.
+    start_processors();
     if !modules_loaded {
         load_modules()?;
     }
@@ -78,6 +79,22 @@ fn mount_api_filesystems() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Starts the processors that the kernel was told to leave alone (`maxcpus=1`): booting with one is faster, working with all is.
+/// In a thread of its own, because each takes the kernel a moment; one that does not start is only not there.
+fn start_processors() {
+    let start = || {
+        let Ok(entries) = fs::read_dir("/sys/devices/system/cpu") else { return };
+        for entry in entries.filter_map(Result::ok) {
+            // Those that run, or cannot be stopped, need nothing.
+            let switch = entry.path().join("online");
+            if fs::read_to_string(&switch).is_ok_and(|state| state.trim_end() == "0") {
+                let _ = fs::write(&switch, "1");
+            }
+        }
+    };
+    let _ = std::thread::Builder::new().name("processors".to_owned()).spawn(start);
 }
 
 /// Loads the modules of the initramfs.

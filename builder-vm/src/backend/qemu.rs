@@ -26,6 +26,8 @@ pub struct Wiring {
     pub control: Option<RawFd>,
     /// Connected sockets of the share servers, in the order of [`VmConfig::shares`].
     pub shares: Vec<RawFd>,
+    /// A firmware that starts a kernel faster than QEMU's usual one.
+    pub fast_firmware: Option<PathBuf>,
     /// This VM's copy of the firmware's variables.
     pub firmware_vars: Option<PathBuf>,
 }
@@ -90,6 +92,9 @@ fn machine(words: &mut Words, config: &VmConfig) {
 fn boot(words: &mut Words, config: &VmConfig, wiring: &Wiring) {
     match &config.boot {
         BootSource::Kernel { kernel, initramfs, parameters } => {
+            if let Some(firmware) = &wiring.fast_firmware {
+                words.option("-bios", firmware);
+            }
             words.option("-kernel", kernel.as_os_str());
             words.option("-initrd", initramfs.as_os_str());
             let row = config.machine();
@@ -237,7 +242,7 @@ mod tests {
     }
 
     fn wiring() -> Wiring {
-        Wiring { console: 10, control: Some(11), shares: vec![12], firmware_vars: None }
+        Wiring { console: 10, control: Some(11), shares: vec![12], fast_firmware: None, firmware_vars: None }
     }
 
     /// One option per line.
@@ -275,7 +280,8 @@ mod tests {
         config.shares.clear();
         config.network = Network::User;
         config.clock = None;
-        let wiring = Wiring { console: 10, control: None, shares: Vec::new(), firmware_vars: Some("/run/vars.fd".into()) };
+        let wiring =
+            Wiring { console: 10, control: None, shares: Vec::new(), fast_firmware: None, firmware_vars: Some("/run/vars.fd".into()) };
         insta::assert_snapshot!("firmware", text(&arguments(&config, &wiring)));
     }
 

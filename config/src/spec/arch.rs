@@ -47,6 +47,15 @@ impl Arch {
         Self::ALL.into_iter().find(|arch| arch.name() == name)
     }
 
+    /// Returns the kernel's name of the serial console that machines and emulators of it have first.
+    #[must_use]
+    pub fn serial_console(self) -> &'static str {
+        match self {
+            Self::X86_64 | Self::Riscv64 => "ttyS0",
+            Self::Aarch64 => "ttyAMA0",
+        }
+    }
+
     /// Returns the architecture of the machine that this program was built for.
     ///
     /// # Panics

@@ -70,7 +70,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "a skipped check must be visible")]
     fn every_agent_is_a_program_of_its_architecture() {
         if AGENTS.is_empty() {
             eprintln!("skipped: no agent is embedded; run `cargo xtask agents` first");

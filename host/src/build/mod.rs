@@ -26,6 +26,7 @@ pub use options::{BuildOptions, BuildOutcome, HostOptions, LockOptions, LockOutc
 pub use outputs::OutputError;
 pub use prepare::boot_tools;
 pub use root::RootError;
+pub(crate) use session::DEFAULT_MEMORY;
 pub use session::{ComposeError, StepError};
 pub use step_error::hint as step_hint;
 pub use workdir::{Scratch, WorkError};

@@ -1,6 +1,6 @@
 //! Everything that a build needs of the network and the store: the lock, the packages, the tools.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use oic_builder_vm::{Accelerator, KvmVerdict, Qemu};
 use oic_config::spec::{Arch, ImageSpec, Repository};
@@ -17,14 +17,19 @@ use crate::{
     fetch::{self, Fetcher},
     lock::{self, LockedImage, LockedTools, PackageLock},
     repository::{Access, mirror::MirrorTable},
-    store::Store,
+    store::{Guard, Store},
     toolchain::{Emulator, Firmware, ToolSet, Tools, VmImage, host_emulator, kvm_verdict},
 };
+
+/// How often a build asks whether the lock file is free.
+const TURN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The store, the network and who is told.
 pub(super) struct Host<'a> {
     pub(super) store: Store,
     pub(super) options: &'a HostOptions,
+    /// The architecture that tools run on.
+    arch: Arch,
     fetcher: Fetcher,
     mirrors: MirrorTable,
     observer: &'a dyn Observer,
@@ -54,7 +59,7 @@ impl<'a> Host<'a> {
         let cancel = Some(options.cancel.clone());
         let fetcher = Fetcher::new(fetch::Settings { workers, offline: options.offline, cancel, ..fetch::Settings::default() })?;
         let mirrors = MirrorTable::load(&options.mirrors, Path::new("/"));
-        Ok(Self { store, options, fetcher, mirrors, observer })
+        Ok(Self { store, options, arch: Arch::host(), fetcher, mirrors, observer })
     }
 
     fn access(&self, stage: Stage) -> Access<'_> {
@@ -70,16 +75,18 @@ impl<'a> Host<'a> {
     }
 
     /// Resolves the image and the tools, from the lock where it fits, and writes the lock when it changed. Returns whether the
-    /// file is another one than before, too.
+    /// file is another one than before, too. Builds that share a lock file come one after the other here: each adds its sections
+    /// to those that the one before has written.
     pub(super) fn lock(&self, spec: &ImageSpec, lock_path: &Path, lock_use: LockUse) -> Result<(Locked, bool), BuildError> {
         stage(self.observer, Stage::Resolve, || {
+            let _turn = self.turn(lock_path)?;
             let mut lock = lock::load(lock_path)?.unwrap_or_default();
             let access = self.access(Stage::Resolve);
             let image = resolve::resolve(&access, spec, lock_use, Some(&lock))?;
             let mut from_lock = image.is_from_lock;
             self.tell_changes(&image);
             let mut tools = Vec::new();
-            for (set, arch) in tool_sets(spec.target.arch) {
+            for (set, arch) in tool_sets(self.arch, spec.target.arch, host_emulator(spec.target.arch).is_some()) {
                 let mut resolved = resolve::resolve_tools(&access, &set.name(), arch, set.packages(arch), lock_use, Some(&lock))?;
                 resolved.section.packages.retain(|package| set.wants(&package.name));
                 from_lock &= resolved.is_from_lock;
@@ -89,6 +96,21 @@ impl<'a> Host<'a> {
             let changed = if from_lock { false } else { self.save(&mut lock, &locked, lock_path)? };
             Ok(((locked, changed), from_lock))
         })
+    }
+
+    /// Waits until no other build uses the lock file.
+    fn turn(&self, lock_path: &Path) -> Result<Guard, BuildError> {
+        let path = std::path::absolute(lock_path).unwrap_or_else(|_| lock_path.to_owned());
+        let name = format!("lock file {}", path.display());
+        loop {
+            if let Some(guard) = self.store.try_guard(&name)? {
+                return Ok(guard);
+            }
+            if self.options.cancel.is_cancelled() {
+                return Err(BuildError::Cancelled);
+            }
+            std::thread::sleep(TURN_INTERVAL);
+        }
     }
 
     /// Says what a lock that is made anew changes.
@@ -153,7 +175,7 @@ impl<'a> Host<'a> {
 
     /// Probes what can run the guest, and says why it is not KVM.
     fn accelerator(&self, target: Arch, emulator: &Emulator) -> Accelerator {
-        let verdict = kvm_verdict(&self.store, target, emulator, &self.options.temp_dir, &self.options.cancel);
+        let verdict = kvm_verdict(&self.store, (self.arch, target), emulator, &self.options.temp_dir, &self.options.cancel);
         if let KvmVerdict::Unusable { reason, .. } = &verdict {
             self.observer.event(&Event::Message { level: Level::Note, text: &format!("emulating {target} without KVM: {reason}") });
         }
@@ -161,11 +183,11 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Returns the tool sets that building for `target` takes, each with the architecture that it runs on.
-fn tool_sets(target: Arch) -> Vec<(ToolSet, Arch)> {
-    let mut sets = vec![(ToolSet::Disk, Arch::host()), (ToolSet::Kernel, target)];
-    if host_emulator(target).is_none() {
-        sets.push((ToolSet::Qemu(target), Arch::host()));
+/// Returns the tool sets that building for `target` takes on a machine, each with the architecture that it runs on.
+pub(super) fn tool_sets(host: Arch, target: Arch, has_emulator: bool) -> Vec<(ToolSet, Arch)> {
+    let mut sets = vec![(ToolSet::Disk, host), (ToolSet::Kernel, target)];
+    if !has_emulator {
+        sets.push((ToolSet::Qemu(target), host));
     }
     sets
 }
@@ -176,7 +198,7 @@ fn tool_sets(target: Arch) -> Vec<(ToolSet, Arch)> {
 /// Fails when they cannot be resolved, fetched or unpacked.
 pub fn boot_tools(options: &HostOptions, arch: Arch, observer: &dyn Observer) -> Result<(Emulator, Firmware, Accelerator), BuildError> {
     let host = Host::open(options, observer)?;
-    let native = Arch::host();
+    let native = host.arch;
     let mut sets = vec![ToolSet::Firmware(arch)];
     let found = host_emulator(arch);
     if found.is_none() {

@@ -16,7 +16,7 @@ use super::progress::{Event, Level, Observer, Stage, Unit};
 use crate::compose::step_name;
 
 /// Memory of the guest when the template does not say: enough for every initramfs generator, little enough for any laptop.
-const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
+pub(crate) const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
 
 /// What a session runs on.
 #[derive(Debug)]

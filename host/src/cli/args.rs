@@ -233,7 +233,7 @@ pub(crate) struct BootArgs {
     /// Processors of the virtual machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: Option<u32>,
-    /// Architecture of the image, where neither manifest.json beside it nor its name tells
+    /// Architecture of the image, where neither its partitions, manifest.json beside it nor its name tells
     #[arg(long, value_name = "ARCH", value_parser = arch_parser())]
     pub(crate) arch: Option<Arch>,
     /// Use what the cache has, and never the network

@@ -20,6 +20,7 @@ mod findings;
 mod interrupt;
 mod library_errors;
 mod log;
+mod machine;
 mod printer;
 mod progress;
 mod settings;

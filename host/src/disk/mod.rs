@@ -12,6 +12,7 @@ pub mod ext4;
 pub mod ext4_read;
 pub mod fat;
 pub mod gpt;
+pub mod gpt_read;
 pub mod identity;
 pub mod image;
 pub mod layout;

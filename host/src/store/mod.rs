@@ -32,7 +32,7 @@
 //! # Concurrency
 //!
 //! Any number of processes share a store. Who writes an entry holds a guard, a lock of the kernel on an open file, that
-//! ends with the process however it ends. A guard's file may be removed only by its holder; [`guard::acquire`] makes sure
+//! ends with the process however it ends. A guard's file may be removed only by its holder; `guard::acquire` makes sure
 //! that the file that was locked is still the one with the name. What a killed process leaves in `partial/` is resumed by
 //! the next that wants the same file, what it leaves in `staging/` is removed by the next that makes the same entry or by
 //! [`Store::sweep`], which also removes what is old in `partial/` and `writing/`.
@@ -234,6 +234,15 @@ impl Store {
     /// Fails when it cannot be written.
     pub fn set_record(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.replace_file(&self.record_path(name), bytes)
+    }
+
+    /// Takes the guard of that name unless somebody holds it: for files outside the store that several builds change together.
+    ///
+    /// # Errors
+    /// Fails when the guard's file cannot be made.
+    pub fn try_guard(&self, name: &str) -> Result<Option<Guard>, StoreError> {
+        let path = self.root.join("guards").join(Sha256Digest::of(name.as_bytes()).to_string());
+        guard::try_acquire(&path).map_err(|source| StoreError::io("guard", &path, 0, source))
     }
 
     /// Returns how many bytes the file system of the store has free for this user; none when it does not say.

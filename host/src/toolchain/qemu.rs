@@ -61,8 +61,11 @@ pub fn host_emulator(arch: Arch) -> Option<Emulator> {
     (version >= OLDEST).then(|| Emulator { qemu, description: format!("{} {}.{}", path.display(), version.0, version.1) })
 }
 
+/// A program as it was when it was asked: path, size and time of last change.
+type ProgramFile = (PathBuf, u64, i64);
+
 /// Versions of programs by path, size and time of last change.
-static VERSIONS: Mutex<BTreeMap<(PathBuf, u64, i64), Option<(u32, u32)>>> = Mutex::new(BTreeMap::new());
+static VERSIONS: Mutex<BTreeMap<ProgramFile, Option<(u32, u32)>>> = Mutex::new(BTreeMap::new());
 
 /// Returns the version of a QEMU. Starting one takes a tenth of a second, so each is asked once.
 fn version(path: &Path) -> Option<(u32, u32)> {
@@ -85,14 +88,14 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Finds out whether KVM runs guests of `arch`, and remembers answers that last: until the machine is started again, or the emulator
+/// Finds out whether KVM runs guests of an architecture on a host of another or the same one, and remembers answers that last: until the machine is started again, or the emulator
 /// or the access to the device changes.
 #[must_use]
-pub fn kvm_verdict(store: &Store, arch: Arch, emulator: &Emulator, runtime_base: &Path, cancel: &Cancel) -> KvmVerdict {
-    let ask = || probe_kvm(&emulator.qemu, guest_arch(arch), runtime_base, cancel);
-    if Arch::host() != arch {
-        return ask();
+pub fn kvm_verdict(store: &Store, (host, arch): (Arch, Arch), emulator: &Emulator, runtime_base: &Path, cancel: &Cancel) -> KvmVerdict {
+    if host != arch {
+        return KvmVerdict::Unusable { reason: format!("this machine is not {arch}"), fix: None, lasting: true };
     }
+    let ask = || probe_kvm(&emulator.qemu, guest_arch(arch), runtime_base, cancel);
     let Some(circumstances) = circumstances(emulator) else { return ask() };
     let record = format!("kvm-verdict-{arch}");
     if let Some(verdict) = store.record(&record).and_then(|bytes| parse_verdict(&bytes, circumstances)) {

@@ -132,10 +132,7 @@ impl Root {
 
     /// Opens a folder below the root, and makes it with its parents when it is not there.
     fn folder(&self, path: &Path) -> Result<OwnedFd, WriteError> {
-        let (parent, name) = match path.parent().zip(path.file_name()) {
-            Some(split) => split,
-            None => return Ok(self.0.try_clone()?),
-        };
+        let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(self.0.try_clone()?) };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
         match open() {
@@ -190,8 +187,11 @@ mod tests {
         rootfs::testing::{Packed, file, symlink, write_deb},
     };
 
+    /// Name, files, and hard links of a package.
+    type Package<'a> = (&'a str, Vec<Packed>, &'a [(&'a str, &'a str)]);
+
     /// Packs each list of files as a package and unpacks them one after the other into one folder.
-    fn unpack_in_turn(packages: &[(&str, Vec<Packed>, &[(&str, &str)])]) -> (tempfile::TempDir, Result<(), ToolError>) {
+    fn unpack_in_turn(packages: &[Package<'_>]) -> (tempfile::TempDir, Result<(), ToolError>) {
         let base = tempfile::tempdir().unwrap();
         let target = base.path().join("target");
         fs::create_dir(&target).unwrap();

@@ -32,7 +32,8 @@ impl Key {
     fn sign(&self, text: &str) -> Vec<u8> {
         let policy = StandardPolicy::new();
         let keys = self.0.keys().with_policy(&policy, None).for_signing().secret();
-        let pair = keys.map(|key| key.key().clone().into_keypair().expect("the key is not encrypted")).next().expect("it has a key that signs");
+        let pair =
+            keys.map(|key| key.key().clone().into_keypair().expect("the key is not encrypted")).next().expect("it has a key that signs");
         let mut bytes = Vec::new();
         let signer = Signer::new(Message::new(&mut bytes), pair).expect("the key signs");
         let mut message = signer.cleartext().build().expect("text can be signed");

@@ -26,6 +26,7 @@ use crate::{
         progress::{Progress, text},
         settings::BootSettings,
     },
+    disk::gpt_read::root_arch,
     report::manifest::{BuildManifest, MANIFEST_FILE_NAME},
     toolchain::guest_arch,
 };
@@ -88,7 +89,7 @@ pub(crate) fn boot(settings: &BootSettings, context: &Context) -> Result<(), Com
 
 fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &Arc<Progress>) -> Result<(), CommandError> {
     let format = detect_format(&settings.image)?;
-    let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image));
+    let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image, format));
     let options = context.settings.host_options(settings.offline, cancel.clone());
     let observer = progress.image("");
     let (emulator, firmware, accelerator) = build::boot_tools(&options, arch, &observer)?;
@@ -193,8 +194,13 @@ fn format_of(head: &[u8], tail: &[u8]) -> Result<DiskFormat, &'static str> {
     Ok(if tail.starts_with(b"conectix") { DiskFormat::Vpc } else { DiskFormat::Raw })
 }
 
-/// Returns the architecture of an image: what the manifest beside it says, else what its name says, else this machine's.
-fn detect_arch(image: &Path) -> Arch {
+/// Returns the architecture of an image: what its root partition says, else the manifest beside it, else its name; where nothing
+/// tells, this machine's.
+fn detect_arch(image: &Path, format: DiskFormat) -> Arch {
+    let own = File::open(image).ok().filter(|_| format == DiskFormat::Raw).and_then(|disk| root_arch(&disk));
+    if let Some(arch) = own {
+        return arch;
+    }
     let manifest = image.with_file_name(MANIFEST_FILE_NAME);
     let text = File::open(manifest).ok().and_then(|file| io::read_to_string(file.take(MANIFEST_LIMIT)).ok());
     let stated =

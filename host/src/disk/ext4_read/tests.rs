@@ -207,7 +207,6 @@ fn what_a_kernel_has_written_reads_back_as_the_kernel_shows_it() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the times are what this is run for")]
 fn a_distribution_becomes_a_disk_and_reads_back() {
     let (Some(packages), Some(tools)) = (testing::distribution(), testing::ext4_tools()) else { return };
     let folder = tempfile::tempdir().unwrap();

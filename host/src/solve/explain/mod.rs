@@ -3,7 +3,7 @@
 //! Owns the kinds of problems, their text, and their hints. The text names what was asked for and where, then who needs what,
 //! one line per step, then what stands in the way. Found in this order, the first that explains it ends the search:
 //!
-//! 1. requests that mean nothing: unknown names and versions ([`super::selection`] finds them, all of them);
+//! 1. requests that mean nothing: unknown names and versions (`selection` finds them, all of them);
 //! 2. a dependency that nothing can meet, whatever is chosen;
 //! 3. two packages that follow without a choice and exclude each other;
 //! 4. a smallest group of requests that cannot be met together.

@@ -13,7 +13,7 @@
 //! [`PackageIndex::read`] checks them, so that the accessors need no errors. Names and versions follow dpkg's rules, and
 //! [`PackageRecord::filename`] stays below the repository's base. Nothing else in a record is trusted.
 //!
-//! Elsewhere: which repository an index came from and what it is worth ([`super::universe`]), and whether it is authentic
+//! Elsewhere: which repository an index came from and what it is worth (`universe`), and whether it is authentic
 //! (the repository stage, before it gets here).
 
 mod parse;

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use oic_config::spec::Arch;
 use super::Check;
 use crate::{
     cli::{
+        machine,
         progress::text,
         settings::{DoctorSettings, GlobalSettings},
     },
@@ -59,13 +59,11 @@ fn configuration(global: &GlobalSettings) -> Check {
 }
 
 fn processors(global: &GlobalSettings) -> Check {
-    let count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    Check::good("processors", format!("{count} ({}), {} workers", Arch::host(), global.workers.value))
+    Check::good("processors", format!("{} ({}), {} workers", machine::processors(), Arch::host(), global.workers.value))
 }
 
 fn memory() -> Check {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    match available_memory(&text) {
+    match machine::available_memory() {
         None => Check::good("memory", "unknown: /proc/meminfo does not say"),
         Some(bytes) => {
             let finding = format!("{} available", text::bytes(bytes));
@@ -80,13 +78,6 @@ fn memory() -> Check {
             }
         }
     }
-}
-
-/// Returns the available memory that the text of `/proc/meminfo` states.
-fn available_memory(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// Looks for an emulator of this machine's architecture. That there is none is no lack: a private one is fetched.
@@ -190,13 +181,6 @@ fn mirror(fetcher: &Fetcher, urls: Vec<Url>, needed: bool) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn available_memory_is_in_bytes() {
-        assert_eq!(available_memory("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
-        assert_eq!(available_memory("MemAvailable: 99999999999999999999 kB\n"), None);
-        assert_eq!(available_memory(""), None);
-    }
 
     #[test]
     fn a_folder_that_is_not_there_is_judged_by_the_one_above() {
