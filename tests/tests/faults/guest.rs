@@ -45,7 +45,7 @@ fn a_guest_out_of_memory() {
         --- stderr
         error: the builder VM could not configure [N] packages
           caused by: the builder VM ran out of its [SIZE] of memory and its kernel killed `aaa-faulty.post`
-        hint: give the builder VM more memory: `builder: {memory: 2GiB}` in the template
+        hint: give the builder VM more memory: `builder: {memory: [SIZE]}` in the template
         ");
     }
 }
@@ -59,7 +59,7 @@ fn a_guest_disk_that_is_full() {
         --- stderr
         error: the builder VM could not configure [N] packages
           caused by: the builder's disk of [SIZE] is full (postinst of aaa-faulty)
-        hint: give the builder a larger disk: `builder: {disk: 8GiB}` in the template
+        hint: give the builder a larger disk: `builder: {disk: [SIZE]}` in the template
         ");
     }
 }

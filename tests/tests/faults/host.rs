@@ -51,7 +51,7 @@ fn a_builder_disk_that_is_too_small() {
         assert_snapshot!(sizes(&build(&Tiny::new(true, None, "builder: {disk: 100MiB}\n", ""))), @"
         exit 6
         --- stderr
-        error: cannot make the root disk `work/build-[RANDOM]/root.img`
+        error: cannot make the root disk `[SANDBOX]/cwd/work/build-[RANDOM]/root.img`
           caused by: the content does not fit into [SIZE]: it needs at least [SIZE]
         hint: make `builder.disk` in the template larger than [SIZE], with room for what scripts write, or leave it out
         ");
