@@ -4,10 +4,10 @@
 //! Sandbox   a home, a current folder and an environment that nothing of this machine reaches into
 //! Oic       one run of the program in a sandbox → Output: exit status, both streams, as one snapshot text
 //! redact    what differs from run to run and machine to machine → placeholders
+//! Tiny      a distribution to build images of again and again: its sandbox, a shared cache, turns at running machines
 //! Lab       what tests share that build images: a cache, and turns at running virtual machines
 //! Guest     a booted image with a user at its console
 //! image     the files of an image that is not booted
-//! Tiny      a distribution to build images of again and again: its sandbox, a shared cache, turns at running machines
 //! require   what a test needs of the machine; a test that lacks it says so and is not counted as passed silently
 //! ```
 
@@ -29,4 +29,4 @@ pub use oic_command::{Oic, Output, program};
 pub use redact::redact;
 pub use require::{shared, skip};
 pub use sandbox::Sandbox;
-pub use tiny::{OwnRepository, Tiny, VmTurn};
+pub use tiny::{OwnRepository, Tiny};

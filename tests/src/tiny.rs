@@ -1,31 +1,23 @@
 //! A distribution that is as small as one can be and still be built: what tests of faults build, again and again.
 //!
 //! Its packages are Debian's, its data is written into the sandbox, and the cache outlives the run, so that packages are
-//! downloaded once. At most [`VMS`] virtual machines run at a time, whichever test programs start them.
+//! downloaded once.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     sync::OnceLock,
-    time::Duration,
 };
 
 use oic_config::spec::Arch;
 
 use crate::{Oic, Sandbox, require::skip};
 
-/// How many virtual machines run at a time: more would starve each other where they are emulated.
-const VMS: usize = 2;
-
 /// What every template of it begins with, and what belongs to its `systemConfig` may follow.
 const TEMPLATE: &str = "\
 image: {name: tiny, version: 1.0.0}
 target: {os: test, dist: tiny, arch: ARCH, imageType: raw}
 ";
-
-/// A turn at running a virtual machine, until it is dropped.
-#[derive(Debug)]
-pub struct VmTurn(#[expect(dead_code, reason = "held, not read")] File);
 
 /// A package repository beside Debian's.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +45,13 @@ impl Tiny {
         let sandbox = Sandbox::new();
         let arch = Arch::host();
         let folder = "conf/osv/test/tiny";
-        let kernel =
-            if arch == Arch::Riscv64 { "linux-image-riscv64".to_owned() } else { format!("linux-image-cloud-{}", arch.deb_name()) };
+        let kernel = if !has_debian {
+            "linux".to_owned()
+        } else if arch == Arch::Riscv64 {
+            "linux-image-riscv64".to_owned()
+        } else {
+            format!("linux-image-cloud-{}", arch.deb_name())
+        };
         let mut provider = format!(
             "displayName: Tiny\ncodename: trixie\necosystem: deb\nmirrorKey: debian\npasswordHash: yescrypt\ninitramfs: initramfs-tools\n\
              sudoGroup: sudo\narchitectures:\n  {arch}: {{kernelPackages: [{kernel}], grubPackages: [], systemdBootPackages: []}}\nrepositories:\n"
@@ -127,23 +124,6 @@ impl Tiny {
             skip(test, lack);
         }
         lack.is_none()
-    }
-
-    /// Waits for a turn at running a virtual machine.
-    ///
-    /// # Panics
-    /// Panics when the folder for temporary files cannot be written.
-    #[must_use]
-    pub fn vm_turn(&self) -> VmTurn {
-        fs::create_dir_all(&self.shared).expect("a folder can be made");
-        let open = |index: usize| File::create(self.shared.join(format!("vm-{index}"))).expect("a file can be made");
-        let files: Vec<File> = (0..VMS).map(open).collect();
-        loop {
-            if let Some(at) = files.iter().position(|file| file.try_lock().is_ok()) {
-                return VmTurn(files.into_iter().nth(at).expect("it is one of them"));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
     }
 }
 

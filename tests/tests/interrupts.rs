@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use oic_tests::{Tiny, skip};
+use oic_tests::{Tiny, Turn, skip};
 
 /// The moments: a stage, and how many milliseconds after its start. Fixed, so that a failure can be seen again.
 const MOMENTS: [(&str, u64); 3] = [("resolve", 120), ("unpack", 300), ("compose", 2500)];
@@ -24,7 +24,7 @@ fn a_build_stopped_at_any_moment_leaves_nothing_and_builds_side_by_side_succeed_
     }
     let tiny = Tiny::new(true, None, "", "");
     {
-        let _turn = tiny.vm_turn();
+        let _turn = Turn::wait();
         for (signal, moments) in [("INT", MOMENTS), ("KILL", MOMENTS)] {
             for (stage, after) in moments {
                 interrupt(&tiny, signal, stage, Duration::from_millis(after));
@@ -32,7 +32,7 @@ fn a_build_stopped_at_any_moment_leaves_nothing_and_builds_side_by_side_succeed_
         }
     }
     // Both use the cache and the work folder that the stopped ones have left.
-    let _turns = (tiny.vm_turn(), tiny.vm_turn());
+    let _turns = (Turn::wait(), Turn::wait());
     let mut builds = ["one", "two"].map(|folder| start(build(&tiny, folder)));
     for (build, folder) in builds.iter_mut().zip(["one", "two"]) {
         let output = tiny.sandbox().cwd().join(folder);

@@ -36,6 +36,8 @@ impl Dpkg {
             "--force-confdef,confold",
             // The disk is scratch until the session has ended well.
             "--force-unsafe-io",
+            // The first failure is the one to tell, with its output last.
+            "--abort-after=1",
             "--no-pager",
         ];
         let program = Program::new(options).env("DPKG_COLORS", "never");

@@ -12,6 +12,7 @@ use crate::{
     build::{BuildError, ComposeError, RootError, resolve::ResolveError, step_hint},
     disk::ext4::Ext4Error,
     fetch::FetchError,
+    repository::RepositoryProblem,
     solve::SolveError,
     store::StoreError,
     toolchain::{ToolError, VmImageError},
@@ -57,7 +58,9 @@ fn code(error: &BuildError) -> ExitCode {
 
 fn resolve_code(error: &ResolveError) -> ExitCode {
     match error {
-        ResolveError::Repository(_) | ResolveError::Index(_) | ResolveError::Parse { .. } => ExitCode::Fetch,
+        ResolveError::Repository(error) => repository_code(&error.problem),
+        ResolveError::Index(problem) => repository_code(problem),
+        ResolveError::Parse { .. } => ExitCode::Fetch,
         ResolveError::Fetch(error) => fetch_code(error),
         ResolveError::Store(_) | ResolveError::NoTools { .. } => ExitCode::Host,
         ResolveError::Solve(SolveError::Unsound(_)) | ResolveError::ToolsData { .. } => ExitCode::Internal,
@@ -67,6 +70,23 @@ fn resolve_code(error: &ResolveError) -> ExitCode {
         | ResolveError::NotLocked { .. }
         | ResolveError::LockOutdated { .. }
         | ResolveError::UnknownRepository { .. } => ExitCode::Resolve,
+    }
+}
+
+fn repository_code(problem: &RepositoryProblem) -> ExitCode {
+    match problem {
+        RepositoryProblem::Fetch(error) => fetch_code(error),
+        RepositoryProblem::Store(_) => ExitCode::Host,
+        RepositoryProblem::Trust(_)
+        | RepositoryProblem::Release(_)
+        | RepositoryProblem::OtherSuite { .. }
+        | RepositoryProblem::Expired { .. }
+        | RepositoryProblem::OfTheFuture { .. }
+        | RepositoryProblem::NoIndex { .. }
+        | RepositoryProblem::Index { .. }
+        | RepositoryProblem::KeyChanged { .. }
+        | RepositoryProblem::KeyFile { .. }
+        | RepositoryProblem::Unsupported { .. } => ExitCode::Fetch,
     }
 }
 
@@ -232,6 +252,7 @@ mod tests {
     use oic_builder_vm::ConsoleTail;
 
     use super::*;
+    use crate::{build::FinishError, disk::image::ImageError};
 
     #[test]
     fn a_guest_out_of_memory_is_the_images_affair_and_shows_the_console() {
@@ -263,5 +284,22 @@ mod tests {
             assert_eq!(error.exit_code(), ExitCode::Host, "{error:?}");
             assert_eq!(error.hints(), ["free some space, or choose a cache folder on another disk with --cache-dir"], "{error:?}");
         }
+    }
+    #[test]
+    fn a_program_without_an_agent_says_how_to_add_it() {
+        let error = CommandError::from(BuildError::Agent(crate::build::agents::agent("sparc").unwrap_err()));
+        assert_eq!(error.exit_code(), ExitCode::Host);
+        assert_eq!(error.hints(), ["run `cargo xtask agents sparc` in the source tree and build oic again"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_recognised_behind_every_wrapper() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = ImageError::File { path: "/work/disk.img".into(), source: full() };
+        let error = CommandError::from(BuildError::Finish(FinishError::Image(error)));
+        assert_eq!(error.exit_code(), ExitCode::Output);
+        assert_eq!(error.hints(), ["free some space, or choose folders on another disk with `--work-dir` and `--output`"]);
+        let other = ImageError::File { path: "/work/disk.img".into(), source: std::io::ErrorKind::PermissionDenied.into() };
+        assert!(CommandError::from(BuildError::Finish(FinishError::Image(other))).hints().is_empty());
     }
 }

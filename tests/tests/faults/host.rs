@@ -5,7 +5,7 @@ use std::process::Command;
 use insta::assert_snapshot;
 use oic_tests::{Tiny, program, redact, skip};
 
-use crate::{World, archive::Package, server::Manner, stable};
+use crate::{World, archive::Package, server::Manner, sizes, stable};
 
 /// Partitions of given sizes.
 fn disk(esp: &str, root: &str) -> String {
@@ -18,37 +18,43 @@ fn disk(esp: &str, root: &str) -> String {
 
 /// Builds, and returns what a user sees.
 fn build(tiny: &Tiny) -> String {
-    stable(&tiny.oic(&["build", "--progress", "none", "-o", "out", "template.yml"]).run().to_string())
-}
-
-/// Replaces numbers with units, which depend on the versions of packages.
-fn sizes(text: &str) -> String {
-    let digits = |word: &str| word.starts_with(|first: char| first.is_ascii_digit());
-    let word = |word: &str| match word.find("MiB") {
-        Some(at) if digits(word) => format!("[SIZE]{}", &word[at + 3..]),
-        _ => word.to_owned(),
-    };
-    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    stable(&tiny.oic(&["build", "--progress", "none", "--work-dir", "work", "-o", "out", "template.yml"]).run().to_string())
 }
 
 #[test]
 fn an_esp_that_is_too_small() {
     if Tiny::is_possible("an_esp_that_is_too_small") {
-        assert_snapshot!(sizes(&build(&Tiny::new(true, None, &disk("8MiB", "3GiB"), ""))), @"");
+        assert_snapshot!(sizes(&build(&Tiny::new(true, None, &disk("8MiB", "3GiB"), ""))), @"
+        exit 8
+        --- stderr
+        error: partition `esp` has [SIZE], but what is known to go into it needs [SIZE]
+        hint: make `esp` [SIZE] large, with room for what scripts write, and `disk.size` larger with it, or say `disk.size: auto`
+        ");
     }
 }
 
 #[test]
 fn a_root_partition_that_is_too_small() {
     if Tiny::is_possible("a_root_partition_that_is_too_small") {
-        assert_snapshot!(sizes(&build(&Tiny::new(true, None, &disk("128MiB", "100MiB"), ""))), @"");
+        assert_snapshot!(sizes(&build(&Tiny::new(true, None, &disk("128MiB", "100MiB"), ""))), @"
+        exit 8
+        --- stderr
+        error: partition `rootfs` has [SIZE], but what is known to go into it needs [SIZE]
+        hint: make `rootfs` [SIZE] large, with room for what scripts write, and `disk.size` larger with it, or say `disk.size: auto`
+        ");
     }
 }
 
 #[test]
 fn a_builder_disk_that_is_too_small() {
     if Tiny::is_possible("a_builder_disk_that_is_too_small") {
-        assert_snapshot!(sizes(&build(&Tiny::new(true, None, "builder: {disk: 100MiB}\n", ""))), @"");
+        assert_snapshot!(sizes(&build(&Tiny::new(true, None, "builder: {disk: 100MiB}\n", ""))), @"
+        exit 6
+        --- stderr
+        error: cannot make the root disk `[SANDBOX]/cwd/work/build-[RANDOM]/root.img`
+          caused by: the content does not fit into [SIZE]: it needs at least [SIZE]
+        hint: make `builder.disk` in the template larger than [SIZE], with room for what scripts write, or leave it out
+        ");
     }
 }
 
@@ -83,7 +89,13 @@ fn a_cache_on_a_full_disk() {
     let hello = Package { name: "hello", script: "#!/bin/sh\n" };
     let world = World::new(false, Manner::Good, &[hello], "", "  packages: [hello]\n");
     if let Some(text) = build_on_a_small_disk("a_cache_on_a_full_disk", &world.tiny, "small", "--cache-dir small") {
-        assert_snapshot!(world.stable(&text), @"");
+        assert_snapshot!(world.stable(&text), @"
+        exit 6
+        error: the repository `own` cannot be used [conf/osv/test/tiny/provider.yml]
+          caused by: cannot store the package index test main [ARCH]
+          caused by: no space left for [SANDBOX]/cwd/small: [BYTES] more bytes are needed, [BYTES] are free
+        hint: free some space, or choose a cache folder on another disk with --cache-dir
+        ");
     }
 }
 
@@ -94,6 +106,10 @@ fn a_work_folder_on_a_full_disk() {
     }
     let tiny = Tiny::new(true, None, "", "");
     if let Some(text) = build_on_a_small_disk("a_work_folder_on_a_full_disk", &tiny, "small", "--work-dir small") {
-        assert_snapshot!(text, @"");
+        assert_snapshot!(text, @"
+        exit 6
+        error: the work folder `[SANDBOX]/cwd/small` has [SIZE] free, and this build needs [SIZE]
+        hint: free some space, or choose a work folder on another disk with `--work-dir`
+        ");
     }
 }

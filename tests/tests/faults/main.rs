@@ -42,7 +42,7 @@ impl World {
     /// Builds, and returns what a user sees.
     fn build(&self) -> String {
         let output = self.tiny.oic(&["build", "--progress", "none", "-o", "out", "template.yml"]).run();
-        self.stable(&output.to_string())
+        self.stable(&output.to_string().replace(&*self.tiny.cache().to_string_lossy(), "[CACHE]"))
     }
 
     /// Replaces what differs from run to run.
@@ -51,9 +51,33 @@ impl World {
     }
 }
 
+/// Replaces numbers with a unit, which depend on the versions of packages and on the machine, and the scratch folder's name.
+fn sizes(text: &str) -> String {
+    let text = &match text.find("work/build-").map(|at| at + "work/build-".len()) {
+        Some(at) => format!("{}[RANDOM]{}", &text[..at], &text[at + 6..]),
+        None => text.to_owned(),
+    };
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let word = |(at, word): (usize, &&str)| {
+        let digits = word.find(|character: char| !character.is_ascii_digit()).unwrap_or(word.len());
+        let next = words.get(at + 1).copied().unwrap_or_default();
+        if digits > 0 && ["KiB", "MiB", "GiB"].iter().any(|unit| word[digits..].starts_with(unit)) {
+            format!("[SIZE]{}", &word[digits + 3..])
+        } else if is_number(word) && (next == "more" || next == "are") {
+            "[BYTES]".to_owned()
+        } else if is_number(word) && next.starts_with("packages") {
+            "[N]".to_owned()
+        } else {
+            (*word).to_owned()
+        }
+    };
+    words.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Replaces digests, fingerprints, dates and sizes that depend on the versions of packages.
 fn stable(text: &str) -> String {
-    text.split_inclusive('\n').map(stable_line).collect()
+    text.replace(Arch::host().deb_name(), "[ARCH]").split_inclusive('\n').map(stable_line).collect()
 }
 
 fn stable_line(line: &str) -> String {
