@@ -57,9 +57,11 @@ impl Peers {
     }
 
     fn mmdebstrap(&self, options: &[&str], target: &Path) -> Result<()> {
-        let source = format!("deb [signed-by={KEYRING}] {} trixie main", self.mirror);
+        // The suites that `oic` takes packages from, too: the newest kernel is in one of the last two.
+        let suites = [(&self.mirror, "", "trixie"), (&self.mirror, "", "trixie-updates"), (&self.mirror, "-security", "trixie-security")];
+        let sources = suites.map(|(mirror, archive, suite)| format!("deb [signed-by={KEYRING}] {mirror}{archive} {suite} main"));
         let mut command = Command::new("mmdebstrap");
-        command.args(["--mode=root", "--quiet"]).args(options).arg("trixie").arg(target).arg(source);
+        command.args(["--mode=root", "--quiet"]).args(options).arg("trixie").arg(target).args(sources);
         finish(&mut command)
     }
 
