@@ -6,4 +6,9 @@ cd "$(dirname "$0")/.."
 
 sh tests/setup.sh
 cargo xtask agents
+# A program to run test programs with, where they are to run as somebody else than who builds them.
+if [ -n "${OIC_TEST_RUNNER:-}" ]; then
+    host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${host}_RUNNER=$OIC_TEST_RUNNER"
+fi
 cargo test --workspace --no-fail-fast "$@"
