@@ -264,6 +264,50 @@ fn disks_that_do_not_fit() {
     "##);
 }
 
+/// A good ESP and root in the list, then `more`.
+fn disk_with(settings: &str, partitions: &str, more: &str) -> String {
+    after_head(&format!("disk: {{{settings}partitions: [{partitions}]}}\n{more}"))
+}
+
+const ESP: &str = "{id: esp, type: esp, size: 64MiB, fsType: fat32}";
+const ROOT: &str = "{id: root, type: linux-root, size: 1GiB, fsType: ext4, mountPoint: /}";
+const LEGACY: &str = "systemConfig: {bootloader: {bootType: legacy, provider: grub}}\n";
+
+#[test]
+fn tables_that_cannot_be() {
+    let mbr = |partitions: &str| disk_with("partitionTableType: mbr, ", &format!("{ESP}, {partitions}"), "");
+    insta::assert_snapshot!(mbr("{id: root, type: linux-root, size: 1GiB, fsType: ext4, mountPoint: /, flags: [logical]}"), @"");
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: more, type: extended, size: 1GiB, fsType: ext4}}")), @"");
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: a, type: linux, size: 1MiB}}, {{id: b, type: linux, size: 1MiB, name: b}}, {{id: c, type: linux, size: 1MiB, flags: [read-only]}}")), @"");
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: bios, type: bios, size: 1MiB}}, {{id: luks, type: linux-luks, size: 1MiB}}")), @"");
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: more, type: extended, size: 1GiB}}, {{id: home, type: linux, start: 1090MiB, size: 2GiB, flags: [logical]}}")), @"");
+    insta::assert_snapshot!(disk_with("size: 3TiB, partitionTableType: mbr, ", &format!("{ESP}, {ROOT}"), ""), @"");
+    let gpt = |partitions: &str| disk_with("", &format!("{ESP}, {ROOT}, {partitions}"), "");
+    insta::assert_snapshot!(gpt("{id: more, type: extended, size: 1MiB}, {id: home, type: linux, size: 1MiB, flags: [logical]}, {id: x, typeUUID: '0x83', size: 1MiB}"), @"");
+    insta::assert_snapshot!(gpt("{id: x, typeUUID: '0x8', size: 1MiB, flags: [esp]}"), @"");
+}
+
+#[test]
+fn bootloaders_that_do_not_fit() {
+    insta::assert_snapshot!(disk_with("", &format!("{ESP}, {ROOT}"), LEGACY), @"");
+    insta::assert_snapshot!(disk_with("", &format!("{{id: bios, type: bios, size: 1MiB}}, {{id: b2, type: bios, size: 1MiB}}, {ROOT}"), LEGACY), @"");
+    insta::assert_snapshot!(disk_with("", &format!("{ESP}, {ROOT}"), "systemConfig: {bootloader: {bootType: legacy, provider: systemd-boot}}\n"), @"");
+    insta::assert_snapshot!(findings(&format!("image: {{name: test, version: 1.0.0}}\ntarget: {{os: debian, dist: debian13, arch: aarch64, imageType: raw}}\n{LEGACY}")), @"");
+    insta::assert_snapshot!(disk_with("", &format!("{ESP}, {{id: root, type: linux-root, size: 1GiB, fsType: erofs, mountPoint: /}}"), "systemConfig: {bootloader: {provider: grub}}\n"), @"");
+}
+
+#[test]
+fn subvolumes_and_growing() {
+    let root = |fields: &str| disk_with("", &format!("{ESP}, {{id: root, type: linux-root, size: 1GiB, {fields}}}"), "");
+    insta::assert_snapshot!(root("fsType: ext4, mountPoint: /, subvolumes: [{name: a}]"), @"");
+    insta::assert_snapshot!(root("fsType: btrfs, subvolumes: [{name: a/b, mountPoint: /}, {name: '@', mountPoint: /}, {name: '@', mountPoint: srv}]"), @"");
+    insta::assert_snapshot!(root("fsType: btrfs, subvolumes: [{mountPoint: /}]"), @"");
+    let grows = "extendLastPartitionToFillDisk: true, ";
+    insta::assert_snapshot!(disk_with(grows, &format!("{ROOT}, {ESP}"), ""), @"");
+    insta::assert_snapshot!(disk_with(&format!("partitionTableType: mbr, {grows}"), &format!("{ESP}, {ROOT}"), ""), @"");
+    insta::assert_snapshot!(disk_with(grows, &format!("{ESP}, {{id: a, type: linux, size: 1MiB, fsType: ext4}}, {{id: b, type: linux, size: 1GiB, fsType: ext4, mountPoint: /}}"), ""), @"");
+}
+
 #[test]
 fn users_and_passwords() {
     insta::assert_snapshot!(after_head("systemConfig:\n  users:\n    - {name: Bad Name, password: hunter2, hash_algo: md5}\n"), @r##"

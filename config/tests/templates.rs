@@ -95,7 +95,7 @@ fn architecture_can_be_overridden() {
     assert_eq!(spec.target.arch, Arch::Aarch64);
     let root = spec.disk.unwrap().partitions.into_iter().find(|partition| partition.mount_point.as_deref() == Some("/")).unwrap();
     assert_eq!(root.kind, PartitionType::Root(Arch::Aarch64));
-    assert!(spec.system.packages.iter().any(|package| package.name == "grub-efi-arm64-bin"));
+    assert!(spec.system.packages.iter().any(|package| package.name == "grub-efi-arm64-signed"));
 }
 
 /// A minimal template built for another architecture has the packages and the console of the template that is written for that.

@@ -8,7 +8,9 @@
 
 mod disk;
 mod layout;
+mod mbr;
 mod packages;
+mod partition;
 mod system;
 mod unsupported;
 

@@ -169,7 +169,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let root_disk = work.file("root.img");
     stage(observer, Stage::Root, || {
         let size = root::disk_size(&packages, spec.builder.disk);
-        Ok::<_, BuildError>((root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
+        Ok::<_, BuildError>((root::make_disk(&toolchain.disk.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
     })?;
     stop_if_cancelled(options)?;
 
@@ -189,7 +189,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let raw = work.file("disk.img");
     stage(observer, Stage::Disk, || {
         let finish =
-            Finish { spec, disk, identity, cmdline: &cmdline, epoch, ext4: toolchain.ext4, mkimage: toolchain.mkimage, work: work.path() };
+            Finish { spec, disk, identity, cmdline: &cmdline, epoch, tools: toolchain.disk, mkimage: toolchain.mkimage, work: work.path() };
         finish.run(&root_disk, &raw)?;
         let _ = fs::remove_file(&root_disk);
         Ok::<_, BuildError>(((), false))
