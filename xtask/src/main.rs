@@ -7,6 +7,7 @@ mod bench;
 mod check_layers;
 mod completions;
 mod man;
+mod programs;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -55,8 +56,8 @@ fn main() -> anyhow::Result<()> {
         Chore::Agents(arguments) => agents::run(root, &arguments),
         Chore::Bench(options) => bench::run(root, &options),
         Chore::CheckLayers => check_layers::run(root),
-        Chore::Completions { dir } => completions::run(&dir),
-        Chore::Man { dir } => man::run(&dir),
+        Chore::Completions { dir } => completions::run(root, &dir),
+        Chore::Man { dir } => man::run(root, &dir),
         Chore::Schema { check } => schema::run(root, check),
     }
 }

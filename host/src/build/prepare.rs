@@ -71,6 +71,7 @@ impl<'a> Host<'a> {
             observer: self.observer,
             now: clock::unix_now(),
             allow_expired: false,
+            without: &self.options.without_repositories,
         }
     }
 
@@ -82,6 +83,7 @@ impl<'a> Host<'a> {
             let _turn = self.turn(lock_path)?;
             let mut lock = lock::load(lock_path)?.unwrap_or_default();
             let access = self.access(Stage::Resolve);
+            resolve::check_without(&access, spec, &[self.arch, spec.target.arch])?;
             let image = resolve::resolve(&access, spec, lock_use, Some(&lock))?;
             let mut from_lock = image.is_from_lock;
             self.tell_changes(&image);

@@ -17,7 +17,10 @@ use oic_config::{
 };
 use rayon::prelude::*;
 
-use super::LockUse;
+use super::{
+    LockUse,
+    progress::{Event, Level},
+};
 use crate::{
     digest::Sha256Digest,
     fetch::{Download, FetchError},
@@ -85,6 +88,14 @@ pub enum ResolveError {
         /// The repository.
         repository: String,
     },
+    /// The user does without a repository that would not be used.
+    #[error("there is no repository `{id}` to do without")]
+    NoSuchRepository {
+        /// What the user says.
+        id: String,
+        /// What there is.
+        known: String,
+    },
     /// What the template asks for cannot be resolved by this version.
     #[error("{field} cannot be resolved by this version of oic: {reason}")]
     Unsupported {
@@ -118,6 +129,7 @@ impl ResolveError {
             Self::Store(error) => error.hint(),
             Self::NotLocked { .. } | Self::LockOutdated { .. } => Some("run `oic lock`, or build without --locked".to_owned()),
             Self::UnknownRepository { .. } => Some("run `oic lock`, which chooses the packages anew".to_owned()),
+            Self::NoSuchRepository { known, .. } => Some(format!("these are used: {known}")),
             Self::Unsupported { field: "snapshot", .. } => Some("use `snapshot: latest`; the lock keeps versions as they are".to_owned()),
             _ => None,
         }
@@ -151,8 +163,12 @@ pub fn resolve(
 ) -> Result<Resolved<LockedImage>, ResolveError> {
     refuse(spec)?;
     let arch = spec.target.arch;
-    let inputs =
-        SolveInputs { arch, requests: &spec.system.packages, repositories: &spec.repositories, base: "required", recommends: false };
+    let repositories = kept(access, &spec.repositories);
+    for left_out in spec.repositories.iter().filter(|repository| access.without.contains(&repository.id)) {
+        let text = format!("no package is taken from the repository `{}`: what it would update or add is not in the image", left_out.id);
+        access.observer.event(&Event::Message { level: Level::Warning, text: &text });
+    }
+    let inputs = SolveInputs { arch, requests: &spec.system.packages, repositories: &repositories, base: "required", recommends: false };
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
     let what = || format!("{} on {arch}", spec.name);
@@ -200,6 +216,31 @@ fn usable<T>(
     }
 }
 
+/// Returns the repositories that packages are chosen from.
+fn kept(access: &Access<'_>, repositories: &[Repository]) -> Vec<Repository> {
+    repositories.iter().filter(|repository| !access.without.contains(&repository.id)).cloned().collect()
+}
+
+/// Fails when the user does without a repository that neither the image nor the tools for these architectures would use.
+///
+/// # Errors
+/// As it says, and when the data of the tools' distribution is damaged.
+pub fn check_without(access: &Access<'_>, spec: &ImageSpec, tools: &[Arch]) -> Result<(), ResolveError> {
+    if access.without.is_empty() {
+        return Ok(());
+    }
+    let mut known: Vec<_> = spec.repositories.iter().map(|repository| repository.id.clone()).collect();
+    for arch in tools {
+        known.extend(tools_repositories(*arch)?.into_iter().map(|repository| repository.id));
+    }
+    known.sort();
+    known.dedup();
+    match access.without.iter().find(|id| !known.contains(id)) {
+        Some(id) => Err(ResolveError::NoSuchRepository { id: id.clone(), known: known.join(", ") }),
+        None => Ok(()),
+    }
+}
+
 /// Returns the repositories that `oic` takes its own tools for an architecture from.
 ///
 /// # Errors
@@ -227,7 +268,7 @@ pub fn resolve_tools(
     lock_use: LockUse,
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedTools>, ResolveError> {
-    let repositories = tools_repositories(arch)?;
+    let repositories = kept(access, &tools_repositories(arch)?);
     let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
     let requests: Vec<_> = packages.iter().map(request).collect();
     let inputs = SolveInputs { arch, requests: &requests, repositories: &repositories, base: "none", recommends: false };
