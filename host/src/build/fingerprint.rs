@@ -37,7 +37,7 @@ const SETTLED: u64 = 2;
 /// Everything that decides the bytes of the outputs, by the names that users know it by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Inputs(BTreeMap<String, Sha256Digest>);
+pub(super) struct Inputs(BTreeMap<String, Sha256Digest>);
 
 impl Inputs {
     /// Collects the inputs of an image.
@@ -106,22 +106,9 @@ impl Inputs {
         asks_outside.then_some("commands may use the network (`builder.network`), and what they find there may have changed")
     }
 
-    /// Returns the digest of all of them.
-    #[must_use]
-    pub fn key(&self) -> Sha256Digest {
-        let text: String = self.0.iter().map(|(name, digest)| format!("{name}\0{digest}\n")).collect();
-        Sha256Digest::of(text.as_bytes())
-    }
-
-    /// Returns the digest of one of them.
-    #[must_use]
-    pub fn part(&self, name: &str) -> Option<&Sha256Digest> {
-        self.0.get(name)
-    }
-
     /// Returns the names of what is not as it was, sorted.
     #[must_use]
-    pub fn changed_since<'a>(&'a self, earlier: &'a Self) -> Vec<&'a str> {
+    pub(super) fn changed_since<'a>(&'a self, earlier: &'a Self) -> Vec<&'a str> {
         let names = self.0.keys().chain(earlier.0.keys().filter(|name| !self.0.contains_key(*name)));
         let mut changed: Vec<&str> = names.filter(|name| self.0.get(*name) != earlier.0.get(*name)).map(String::as_str).collect();
         changed.sort_unstable();
@@ -253,14 +240,12 @@ mod tests {
         }
         let first = inputs(here.path(), &template("secret word"));
         assert_eq!(inputs(there.path(), &template("secret word")), first, "another folder");
-        assert_eq!(inputs(here.path(), &template("secret word")).key(), first.key());
 
         let other = inputs(here.path(), &template("another word"));
         assert_eq!(other.changed_since(&first), ["user ann"]);
         fs::write(here.path().join("motd"), "two").unwrap();
         let other = inputs(here.path(), &template("secret word").replace("true", "false"));
         assert_eq!(other.changed_since(&first), ["command 1", "file /etc/motd"]);
-        assert_ne!(other.key(), first.key());
         fs::set_permissions(there.path().join("motd"), fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(inputs(there.path(), &template("secret word")).changed_since(&first), ["file /etc/motd"]);
     }
