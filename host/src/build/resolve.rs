@@ -163,12 +163,12 @@ pub fn resolve(
 ) -> Result<Resolved<LockedImage>, ResolveError> {
     refuse(spec)?;
     let arch = spec.target.arch;
-    let repositories = kept(access, &spec.repositories);
+    let repositories = kept(access.without, &spec.repositories);
     for left_out in spec.repositories.iter().filter(|repository| access.without.contains(&repository.id)) {
         let text = format!("no package is taken from the repository `{}`: what it would update or add is not in the image", left_out.id);
         access.observer.event(&Event::Message { level: Level::Warning, text: &text });
     }
-    let inputs = SolveInputs { arch, requests: &spec.system.packages, repositories: &repositories, base: "required", recommends: false };
+    let inputs = image_inputs(spec, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
     let what = || format!("{} on {arch}", spec.name);
@@ -187,6 +187,44 @@ pub fn resolve(
     };
     let diff = known.map(|image| LockDiff::between(&image.packages, &section.packages));
     Ok(Resolved { section, is_from_lock: false, diff })
+}
+
+/// Returns what the choice of an image's packages depends on.
+fn image_inputs<'a>(spec: &'a ImageSpec, repositories: &'a [Repository]) -> SolveInputs<'a> {
+    SolveInputs { arch: spec.target.arch, requests: &spec.system.packages, repositories, base: "required", recommends: false }
+}
+
+/// Returns the lock's choice for an image without some repositories, if it has one that fits.
+#[must_use]
+pub fn locked_image<'a>(spec: &ImageSpec, without: &[String], lock: &'a PackageLock) -> Option<&'a LockedImage> {
+    let digest = image_inputs(spec, &kept(without, &spec.repositories)).digest();
+    lock.image(spec.target.arch).filter(|image| image.spec == digest)
+}
+
+/// Returns the lock's choice for tools, if it has one that fits.
+///
+/// # Errors
+/// Fails when there are no tools for the architecture.
+pub fn locked_tools(
+    name: &str,
+    arch: Arch,
+    packages: &[&str],
+    without: &[String],
+    lock: &PackageLock,
+) -> Result<Option<LockedTools>, ResolveError> {
+    let repositories = kept(without, &tools_repositories(arch)?);
+    let requests = tool_requests(name, packages);
+    let digest = tool_inputs(arch, &requests, &repositories).digest();
+    Ok(lock.tools(name, arch).filter(|tools| tools.spec == digest).cloned())
+}
+
+fn tool_requests(name: &str, packages: &[&str]) -> Vec<PackageRequest> {
+    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
+    packages.iter().map(request).collect()
+}
+
+fn tool_inputs<'a>(arch: Arch, requests: &'a [PackageRequest], repositories: &'a [Repository]) -> SolveInputs<'a> {
+    SolveInputs { arch, requests, repositories, base: "none", recommends: false }
 }
 
 /// Refuses what this version cannot resolve.
@@ -217,8 +255,8 @@ fn usable<T>(
 }
 
 /// Returns the repositories that packages are chosen from.
-fn kept(access: &Access<'_>, repositories: &[Repository]) -> Vec<Repository> {
-    repositories.iter().filter(|repository| !access.without.contains(&repository.id)).cloned().collect()
+fn kept(without: &[String], repositories: &[Repository]) -> Vec<Repository> {
+    repositories.iter().filter(|repository| !without.contains(&repository.id)).cloned().collect()
 }
 
 /// Fails when the user does without a repository that neither the image nor the tools for these architectures would use.
@@ -268,10 +306,9 @@ pub fn resolve_tools(
     lock_use: LockUse,
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedTools>, ResolveError> {
-    let repositories = kept(access, &tools_repositories(arch)?);
-    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
-    let requests: Vec<_> = packages.iter().map(request).collect();
-    let inputs = SolveInputs { arch, requests: &requests, repositories: &repositories, base: "none", recommends: false };
+    let repositories = kept(access.without, &tools_repositories(arch)?);
+    let requests = tool_requests(name, packages);
+    let inputs = tool_inputs(arch, &requests, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.tools(name, arch));
     let what = || format!("oic's tools `{name}` on {arch}");

@@ -383,6 +383,8 @@ pub(crate) struct BuildSettings {
     pub(crate) offline: bool,
     /// Where the dependency graph goes instead of into the output folder.
     pub(crate) dotfile: Option<PathBuf>,
+    /// Whether to tell why each part was made or not.
+    pub(crate) explain: bool,
 }
 
 impl From<BuildArgs> for BuildSettings {
@@ -401,6 +403,7 @@ impl From<BuildArgs> for BuildSettings {
             without_repositories: args.lock.without_repository,
             offline: args.lock.offline,
             dotfile: args.dotfile,
+            explain: args.explain,
         }
     }
 }
