@@ -5,6 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -105,16 +109,20 @@ impl Lab {
         let mut child = command.spawn().context("cannot start oic")?;
         let mut stdout = child.stdout.take().context("no standard output")?;
         let reader = std::thread::spawn(move || std::io::read_to_string(&mut stdout));
-        let mut memory = BTreeMap::new();
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
+        let (ended, parent) = (Arc::new(AtomicBool::new(false)), child.id());
+        let seen = Arc::clone(&ended);
+        let sampler = std::thread::spawn(move || {
+            let mut memory = BTreeMap::new();
+            while !seen.load(Ordering::Relaxed) {
+                sample_memory(parent, &mut memory);
+                std::thread::sleep(Duration::from_millis(200));
             }
-            sample_memory(child.id(), &mut memory);
-            // Short against the shortest build, and next to nothing for the machine.
-            std::thread::sleep(Duration::from_millis(20));
-        };
+            memory
+        });
+        let status = child.wait()?;
         let wall = start.elapsed();
+        ended.store(true, Ordering::Relaxed);
+        let memory = sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
         let events = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
         ensure!(status.success(), "oic build ended with {status}: {}", last_line(&fs::read_to_string(&errors)?));
         Ok(Run { wall, stages: stage_times(&events)?, memory, load: 0.0 })
