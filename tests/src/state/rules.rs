@@ -26,7 +26,104 @@ impl Rule {
 }
 
 /// Every rule.
-pub const RULES: &[Rule] = &[];
+pub const RULES: &[Rule] = &[
+    Rule { path: "/boot/efi", aspects: &[Aspect::OnlyOurs], detail: "", reason: "the mount point of the image's ESP" },
+    Rule {
+        path: "/dev/**",
+        aspects: &[Aspect::OnlyTheirs],
+        detail: "",
+        reason: "the kernel makes devices when it boots; `/dev` of an image is empty",
+    },
+    Rule { path: "/run/**", aspects: &[Aspect::OnlyTheirs], detail: "", reason: "memory at run time; `/run` of an image is empty" },
+    Rule { path: "/etc/.pwd.lock", aspects: &[Aspect::OnlyTheirs], detail: "", reason: "a lock that scripts leave behind" },
+    Rule { path: "/etc/*-", aspects: &[Aspect::OnlyTheirs], detail: "", reason: "backups that account tools leave behind" },
+    Rule {
+        path: "/etc/.resolv.conf.systemd-resolved.bak",
+        aspects: &[Aspect::OnlyTheirs],
+        detail: "",
+        reason: "the build machine's resolver, which mmdebstrap lends to scripts; the guest has none to lend",
+    },
+    Rule {
+        path: "/etc/apt/sources.list",
+        aspects: &[Aspect::OnlyTheirs],
+        detail: "",
+        reason: "the same archives, as mmdebstrap was given them",
+    },
+    Rule {
+        path: "/etc/apt/sources.list.d/*.sources",
+        aspects: &[Aspect::OnlyOurs],
+        detail: "",
+        reason: "the same archives, in the format that Debian 13 recommends, with the distribution's URLs and keys",
+    },
+    Rule { path: "/etc/fstab", aspects: &[Aspect::Content], detail: "", reason: "the image has partitions" },
+    Rule { path: "/etc/hostname", aspects: &[], detail: "", reason: "the template's name; mmdebstrap copies the build machine's" },
+    Rule { path: "/etc/hosts", aspects: &[], detail: "", reason: "the template's name" },
+    Rule {
+        path: "/etc/kernel/cmdline",
+        aspects: &[Aspect::OnlyOurs],
+        detail: "",
+        reason: "the template's kernel command line, for `kernel-install`",
+    },
+    Rule { path: "/etc/machine-id", aspects: &[Aspect::Mode], detail: "", reason: "empty in both, with the mode that systemd gives it" },
+    Rule {
+        path: "/etc/systemd/network/80-dhcp.network",
+        aspects: &[Aspect::OnlyOurs],
+        detail: "",
+        reason: "an image without a network of its own in the template asks DHCP for one",
+    },
+    Rule {
+        path: "/etc/systemd/system/**network**",
+        aspects: &[Aspect::OnlyOurs],
+        detail: "",
+        reason: "`systemd-networkd`, which the distribution's presets leave off, is on for that",
+    },
+    Rule {
+        path: "/etc/systemd/system/sockets.target.wants",
+        aspects: &[Aspect::OnlyOurs],
+        detail: "directory",
+        reason: "the folder for the socket of `systemd-networkd`",
+    },
+    Rule { path: "/var/cache/apt/archives/lock", aspects: &[Aspect::OnlyTheirs], detail: "", reason: "apt has not run in the image" },
+    Rule {
+        path: "/var/cache/apt/archives/partial",
+        aspects: &[Aspect::Mode, Aspect::Owner],
+        detail: "",
+        reason: "as the package has it; apt gives it to its user when it first runs",
+    },
+    Rule { path: "/var/lib/apt/lists/lock", aspects: &[Aspect::OnlyTheirs], detail: "", reason: "apt has not run in the image" },
+    Rule {
+        path: "/var/lib/apt/lists/partial",
+        aspects: &[Aspect::Mode, Aspect::Owner],
+        detail: "",
+        reason: "as the package has it; apt gives it to its user when it first runs",
+    },
+    Rule { path: "/var/cache/debconf/*-old", aspects: &[Aspect::OnlyTheirs], detail: "", reason: "backups that debconf leaves behind" },
+    Rule {
+        path: "/var/cache/debconf/templates.dat",
+        aspects: &[Aspect::Content],
+        detail: "",
+        reason: "a question that several packages share has the translations of the one configured last; the order is dpkg's in one run here, apt's in several there",
+    },
+    Rule {
+        path: "/var/cache/ldconfig",
+        aspects: &[Aspect::OnlyTheirs],
+        detail: "",
+        reason: "a cache that `ldconfig` makes anew, with times of the build machine's files in it",
+    },
+    Rule {
+        path: "/var/lib/dpkg/available",
+        aspects: &[Aspect::OnlyOurs],
+        detail: "",
+        reason: "empty, as `dpkg --unpack` and debootstrap leave it; apt does without it",
+    },
+    Rule { path: "/var/lib/dpkg/*-old", aspects: &[Aspect::OnlyTheirs], detail: "", reason: "backups that dpkg leaves behind" },
+    Rule {
+        path: "/etc/ssh/ssh_host_*",
+        aspects: &[Aspect::OnlyTheirs],
+        detail: "",
+        reason: "each machine makes its own keys when it first boots; an image must not have any",
+    },
+];
 
 /// Matches a path with a pattern.
 fn matches(pattern: &[u8], path: &[u8]) -> bool {

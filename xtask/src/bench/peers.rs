@@ -70,13 +70,16 @@ impl<'a> Peers<'a> {
 
     /// Makes a bootable image with mkosi.
     pub(super) fn mkosi(&self, build: Build<'_>) -> Result<Run> {
-        let packages = self.packages(build)?;
+        // One mirror as it is, since mkosi would use archives beside it that few mirrors have; the newest kernel is not in it.
+        let is_kernel =
+            |name: &String| name.strip_prefix("linux-image-").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let packages: Vec<_> = self.packages(build)?.into_iter().filter(|name| !is_kernel(name)).collect();
         let folder = self.tree()?.join("mkosi");
         remove_tree(&folder)?;
         fs::create_dir_all(&folder)?;
         let lines = |names: &[String]| names.iter().map(|name| format!("         {name}\n")).collect::<String>();
         let config = format!(
-            "[Distribution]\nDistribution=debian\nRelease=trixie\nMirror={}\n\n[Output]\nFormat=disk\nOutputDirectory=/mkosi/out\n\n\
+            "[Distribution]\nDistribution=debian\nRelease=trixie\nLocalMirror={}\n\n[Output]\nFormat=disk\nOutputDirectory=/mkosi/out\n\n\
              [Content]\nBootable=yes\nBootloader=systemd-boot\nPackages=\n{}",
             self.mirror,
             lines(&packages)
@@ -150,7 +153,8 @@ impl<'a> Peers<'a> {
 
     /// Runs a command in the tree, with the mounts of a container that end with it.
     fn in_tree(&self, command: &str) -> Result<Run> {
-        let script = "set -e\nmount -t proc proc $0/proc\nmount --rbind /sys $0/sys\nmount --rbind /dev $0/dev\nmount -t tmpfs tmpfs $0/run\n\
+        // mkosi wants its root to be a mount.
+        let script = "set -e\nmount --rbind $0 $0\nmount -t proc proc $0/proc\nmount --rbind /sys $0/sys\nmount --rbind /dev $0/dev\nmount -t tmpfs tmpfs $0/run\n\
                       rm -f $0/etc/resolv.conf\ncp -L /etc/resolv.conf $0/etc/resolv.conf\nexec chroot $0 sh -c \"$1\"";
         timed(Command::new("unshare").args(["--mount", "sh", "-c", script]).arg(self.tree()?).arg(command))
     }
