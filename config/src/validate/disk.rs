@@ -182,11 +182,12 @@ fn check_grub_reads_boot(partitions: &[(Partition, Origin)], cx: &mut Context<'_
         partitions.iter().find(mounted)
     };
     if let Some((holder, origin)) = at("/boot").or_else(|| at("/"))
-        && holder.filesystem == Some(Filesystem::Erofs)
+        && holder.filesystem.is_some_and(Filesystem::is_read_only)
     {
         let field = format!("disk.partitions[{}].fsType", holder.id);
-        let finding = Finding::error(Code::Contradiction, "GRUB cannot read erofs, and the kernels are on this partition");
-        cx.report(finding.hint("add a partition for `/boot` with ext4, use squashfs, or use `provider: systemd-boot`"), *origin, &field);
+        let finding =
+            Finding::error(Code::Contradiction, "GRUB does not find kernels on squashfs and erofs, and they are on this partition");
+        cx.report(finding.hint("add a partition for `/boot` with ext4, or use `provider: systemd-boot`"), *origin, &field);
     }
 }
 

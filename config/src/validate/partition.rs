@@ -111,6 +111,9 @@ fn kind(given: &Located<layer::Partition>, table: PartitionTableKind, field: &st
             let finding = Finding::error(Code::InvalidValue, "not a GUID").found(format!("`{}`", uuid.value()));
             let allowed = ["0fc63daf-8483-4772-8e79-3d69d8477de4", "0x83 in an MBR"];
             cx.report(finding.allowed(allowed), uuid.origin, &format!("{field}.typeUUID"));
+        } else if table == PartitionTableKind::Gpt && parse_mbr_type(uuid.value()).is_some() {
+            let finding = Finding::error(Code::Contradiction, "types of a GPT are GUIDs, and this is the number of a type in an MBR");
+            cx.report(finding.hint("give the GUID, or the purpose in `type`"), uuid.origin, &format!("{field}.typeUUID"));
         }
     }
     if let Some(name) = given.kind.as_ref().filter(|_| kind.is_none()) {
@@ -155,9 +158,6 @@ fn check_table_has(kind: &PartitionType, table: PartitionTableKind, (origin, fie
     let (message, hint) = match (table, kind) {
         (PartitionTableKind::Gpt, PartitionType::Extended) => {
             ("only an MBR has an extended partition, and this table is a GPT", "leave it out: a GPT has room for 128 partitions")
-        }
-        (PartitionTableKind::Gpt, PartitionType::OtherMbr(_)) => {
-            ("types of a GPT are GUIDs, and this is the number of a type in an MBR", "give the GUID, or the purpose in `type`")
         }
         (PartitionTableKind::Mbr, PartitionType::BiosBoot) => (
             "an MBR has no BIOS boot partition: GRUB lies before its first partition",

@@ -101,3 +101,72 @@ fn finish(file: &File, mut sector: [u8; SECTOR as usize], at: u64) -> Result<(),
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     file.write_all_at(&sector, at).map_err(TableError::Write)
 }
+
+#[cfg(test)]
+mod tests {
+    use oic_config::{
+        spec::{DiskSize, Filesystem, PartitionTableKind},
+        units::ByteSize,
+    };
+
+    use super::*;
+    use crate::{disk::layout, exec, rootfs::testing};
+
+    fn disk() -> Disk {
+        let partition = |id: &str, kind, filesystem, mib: Option<u64>, logical| Partition {
+            id: id.to_owned(),
+            label: id.to_owned(),
+            kind,
+            start: None,
+            end: None,
+            size: mib.map(ByteSize::mib),
+            grow: id == "data",
+            filesystem,
+            filesystem_label: None,
+            mount_point: None,
+            mount_options: String::new(),
+            attributes: 0,
+            active: id == "boot",
+            logical,
+            subvolumes: Vec::new(),
+        };
+        let partitions = vec![
+            partition("boot", PartitionType::LinuxData, Some(Filesystem::Ext4), Some(8), false),
+            partition("more", PartitionType::Extended, None, None, false),
+            partition("swap", PartitionType::Swap, Some(Filesystem::Swap), Some(4), true),
+            partition("fat", PartitionType::LinuxData, Some(Filesystem::Fat16), Some(8), true),
+            partition("data", PartitionType::OtherMbr(0x93), None, None, true),
+        ];
+        let size = DiskSize::Fixed(ByteSize::mib(64));
+        Disk { name: String::new(), size, table: PartitionTableKind::Mbr, partitions, grows_at_first_boot: false }
+    }
+
+    #[test]
+    fn tables_are_a_chain_that_other_programs_follow() {
+        let disk = disk();
+        let identity = ImageIdentity::new("test");
+        assert_eq!(numbers(&disk), [1, 2, 5, 6, 7]);
+        assert_eq!(identity.partuuid(&disk, "fat"), format!("{:08x}-06", identity.disk_signature()));
+        let layout = layout::resolve(&disk, &[0; 5]).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(layout.size).unwrap();
+        write(file.as_file(), &disk, &layout, &identity).unwrap();
+        let entry = |table: u64, index: u64| {
+            let mut entry = [0; ENTRY];
+            file.as_file().read_exact_at(&mut entry, table + ENTRIES as u64 + index * ENTRY as u64).unwrap();
+            let number = |at: usize| u64::from(u32::from_le_bytes(entry[at..at + 4].try_into().unwrap())) * SECTOR;
+            (entry[0], entry[4], number(8), number(12))
+        };
+        const MIB: u64 = 1 << 20;
+        assert_eq!((entry(0, 0), entry(0, 1)), ((0x80, 0x83, MIB, 8 * MIB), (0, 0x0f, 9 * MIB, 55 * MIB)));
+        assert_eq!((entry(9 * MIB, 0), entry(9 * MIB, 1)), ((0, 0x82, MIB, 4 * MIB), (0, 5, 5 * MIB, 9 * MIB)));
+        assert_eq!((entry(14 * MIB, 0), entry(14 * MIB, 1)), ((0, 0x0e, MIB, 8 * MIB), (0, 5, 14 * MIB, 41 * MIB)));
+        assert_eq!((entry(23 * MIB, 0), entry(23 * MIB, 1)), ((0, 0x93, MIB, 40 * MIB), (0, 0, 0, 0)));
+        let Some(sfdisk) = testing::tool("sfdisk") else {
+            testing::skip("there is no sfdisk to verify the tables");
+            return;
+        };
+        let said = exec::run(sfdisk.command().arg("--verify").arg(file.path())).unwrap();
+        assert!(String::from_utf8_lossy(&said).contains("No errors detected"), "{}", String::from_utf8_lossy(&said));
+    }
+}
