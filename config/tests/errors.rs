@@ -246,7 +246,7 @@ fn disks_that_do_not_fit() {
       at t.yml:3:88
       field: disk.partitions[root].type
       found: `linux-rot`
-      allowed: linux, esp, xbootldr, linux-root-amd64, linux-root-arm64, linux-root-riscv64, linux-swap, linux-home, linux-srv, linux-var, linux-tmp, bios, bios-boot, linux-lvm, linux-raid, linux-luks, linux-dm-crypt, linux-root
+      allowed: linux, esp, xbootldr, linux-root-amd64, linux-root-arm64, linux-root-riscv64, linux-swap, linux-home, linux-srv, linux-var, linux-tmp, bios, bios-boot, extended, linux-lvm, linux-raid, linux-luks, linux-dm-crypt, linux-root
       hint: did you mean `linux-root`?
     error[contradiction]: fat32 needs at least 34MiB, and this partition has 16MiB
       at t.yml:3:21
@@ -611,6 +611,10 @@ fn boot() {
       at t.yml:5:32
       field: systemConfig.kernel.enableExtraModules
       found: `b;c`
+    error[missing-field]: BIOS firmware starts GRUB from a BIOS boot partition of the GPT, and there is none
+      at builtin:osv/debian/debian13/imageconfigs/defaultconfigs/default-raw-x86_64.yml:5:3
+      field: disk.partitions
+      hint: add a partition with `type: bios` and `size: 1MiB`, or use `partitionTableType: mbr`
     error[invalid-value]: not a time of a package archive
       at t.yml:6:11
       field: snapshot

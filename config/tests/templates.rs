@@ -236,7 +236,7 @@ fn expected() -> BTreeMap<&'static str, Outcome> {
         ("ubuntu24-x86_64-minimal-desktop-raw.yml", Valid(vec![])),
         ("ubuntu24-x86_64-minimal-initrd.yml", Valid(vec![kind])),
         ("ubuntu24-x86_64-minimal-iso.yml", Valid(vec![kind])),
-        ("ubuntu24-x86_64-minimal-raw-expand-partition.yml", Valid(vec!["disk.extendLastPartitionToFillDisk", format])),
+        ("ubuntu24-x86_64-minimal-raw-expand-partition.yml", Valid(vec![format])),
         ("ubuntu24-x86_64-minimal-raw.yml", Valid(vec![format])),
         ("ubuntu24-x86_64-overlay-raw.yml", Valid(vec!["baseline", "overlayPolicy"])),
     ])
