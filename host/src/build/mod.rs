@@ -195,7 +195,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         Ok::<_, BuildError>(((), false))
     })?;
     stop_if_cancelled(options)?;
-    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work)?, false)))?;
+    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, epoch)?, false)))?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
     let outputs =
