@@ -31,10 +31,11 @@ use crate::{
 };
 
 /// The checksums, written last: a folder that has them is complete.
-const CHECKSUMS: &str = "SHA256SUMS";
+pub(super) const CHECKSUMS: &str = "SHA256SUMS";
 const MANIFEST: &str = "manifest.json";
 const GRAPH: &str = "deps.dot";
-const DRAWING: &str = "deps.svg";
+/// The drawn graph, there only when it is asked for.
+pub(super) const DRAWING: &str = "deps.svg";
 
 /// Why there are no outputs.
 #[derive(Debug, thiserror::Error)]

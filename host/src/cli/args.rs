@@ -166,6 +166,9 @@ pub(crate) struct BuildArgs {
     /// File for a page that shows how long everything took
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) timing: Option<PathBuf>,
+    /// Tell why each part of the image was made or taken from an earlier build
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 /// What the dependency graph is drawn as.

@@ -388,6 +388,8 @@ pub(crate) struct BuildSettings {
     pub(crate) graph: bool,
     /// Where the page with the times goes, if it is wanted.
     pub(crate) timing: Option<PathBuf>,
+    /// Whether to tell why each part was made or not.
+    pub(crate) explain: bool,
 }
 
 impl From<BuildArgs> for BuildSettings {
@@ -407,6 +409,7 @@ impl From<BuildArgs> for BuildSettings {
             dotfile: args.dotfile,
             graph: args.graph.is_some(),
             timing: args.timing,
+            explain: args.explain,
         }
     }
 }
