@@ -40,7 +40,8 @@ fn name(subject: &str, path: &[u8]) -> String {
 
 /// Returns whether a difference there can matter.
 fn weight(path: &[u8]) -> (Weight, &'static str) {
-    let fleeting = FLEETING.iter().any(|folder| path.starts_with(folder.as_bytes()));
+    let with_slash = [path, b"/"].concat();
+    let fleeting = FLEETING.iter().any(|folder| with_slash.starts_with(folder.as_bytes()));
     if fleeting { (Weight::Harmless, "a log, cache or temporary file") } else { (Weight::Matters, "") }
 }
 

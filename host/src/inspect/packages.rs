@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_header_of_rpm() {
-        let data = b"bash\05.2\03.el10\0x86_64\0\0\0\0\0\0\x02";
+        let data = b"bash\05.2\03.el10\0x86_64\0\0\0\0\0\0\0\x02";
         let entries: [[u32; 4]; 5] = [[NAME, 6, 0, 1], [VERSION, 6, 5, 1], [RELEASE, 6, 9, 1], [ARCH, 6, 16, 1], [EPOCH, 4, 26, 1]];
         let mut blob = Vec::new();
         for number in [entries.len() as u32, data.len() as u32].into_iter().chain(entries.into_iter().flatten()) {

@@ -100,7 +100,7 @@ fn tables_of_both_kinds_and_a_damaged_one() {
     let config = ::gpt::GptConfig::new().writable(true).logical_block_size(::gpt::disk::LogicalBlockSize::Lb512);
     ::gpt::mbr::ProtectiveMBR::with_lb_size((64 << 11) - 1).overwrite_lba0(&mut file).unwrap();
     let mut table = config.create_from_device(file, None).unwrap();
-    table.add_partition("root", SIZE, ::gpt::partition_types::LINUX_FS, 1 << 60, None).unwrap();
+    table.add_partition("root", SIZE, ::gpt::partition_types::LINUX_FS, 1 << 60, Some(2048)).unwrap();
     table.write().unwrap();
     let report = looked_at(&path);
     assert_eq!(report.table.as_ref().map(|table| table.kind), Some("gpt"));
