@@ -47,7 +47,7 @@ fn code(error: &BuildError) -> ExitCode {
         BuildError::Root(error) => match error {
             RootError::Package(_) => ExitCode::Fetch,
             RootError::Merge(_) => ExitCode::Resolve,
-            RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
+            RootError::Reserve { .. } | RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
         },
         BuildError::Compose(error) => compose_code(error),
         BuildError::Finish(_) | BuildError::Output(_) => ExitCode::Output,
