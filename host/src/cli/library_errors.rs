@@ -48,7 +48,7 @@ fn code(error: &BuildError) -> ExitCode {
         BuildError::Root(error) => match error {
             RootError::Package(_) => ExitCode::Fetch,
             RootError::Merge(_) => ExitCode::Resolve,
-            RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
+            RootError::Reserve { .. } | RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
         },
         BuildError::Compose(error) => compose_code(error),
         BuildError::Finish(_) | BuildError::Output(_) => ExitCode::Output,
@@ -70,6 +70,7 @@ fn resolve_code(error: &ResolveError) -> ExitCode {
         | ResolveError::Solve(SolveError::Conflict(_))
         | ResolveError::NotLocked { .. }
         | ResolveError::LockOutdated { .. }
+        | ResolveError::NoSuchRepository { .. }
         | ResolveError::UnknownRepository { .. } => ExitCode::Resolve,
     }
 }
