@@ -176,13 +176,13 @@ mod tests {
 
     #[test]
     fn a_header_of_rpm() {
-        let data = b"bash\05.2\03.el10\0x86_64\0\0\0\0\0\0\0\x02";
+        let data = [&b"bash\0"[..], b"5.2\0", b"3.el10\0", b"x86_64\0", &[0; 3], &[0, 0, 0, 2]].concat();
         let entries: [[u32; 4]; 5] = [[NAME, 6, 0, 1], [VERSION, 6, 5, 1], [RELEASE, 6, 9, 1], [ARCH, 6, 16, 1], [EPOCH, 4, 26, 1]];
         let mut blob = Vec::new();
         for number in [entries.len() as u32, data.len() as u32].into_iter().chain(entries.into_iter().flatten()) {
             blob.extend_from_slice(&number.to_be_bytes());
         }
-        blob.extend_from_slice(data);
+        blob.extend_from_slice(&data);
         let package = header_of(&[Value::Integer(1), Value::Blob(blob.clone())]).unwrap();
         assert_eq!((package.name.as_str(), package.version.as_str(), package.arch.as_str()), ("bash", "2:5.2-3.el10", "x86_64"));
         for length in 0..blob.len() {
