@@ -171,7 +171,7 @@ impl Reader {
         match self.volume.bits {
             12 => {
                 let pair = byte(cluster * 3 / 2) | byte(cluster * 3 / 2 + 1) << 8;
-                let value = if cluster % 2 == 0 { pair & 0xfff } else { pair >> 4 };
+                let value = if cluster.is_multiple_of(2) { pair & 0xfff } else { pair >> 4 };
                 if value >= 0xff7 { u32::MAX } else { value }
             }
             16 => {

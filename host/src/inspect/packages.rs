@@ -2,7 +2,7 @@
 
 use super::{
     report::{PackageReport, PackagesReport},
-    sqlite::{Database, SqliteError, Value},
+    sqlite::{Database, Value},
 };
 use crate::rootfs::{RootTree, path::Shown};
 
@@ -95,7 +95,7 @@ fn rpm(tree: &RootTree, problems: &mut Vec<String>) -> Option<PackagesReport> {
     match rows {
         Ok(rows) => Some(sorted("rpm", rows.unwrap_or_default().iter().take(MAX_PACKAGES).filter_map(|(_, row)| header_of(row)).collect())),
         Err(error) => {
-            problems.push(format!("RPM's database cannot be read: {}", super::filesystem::chain(&SqliteError::from(error))));
+            problems.push(format!("RPM's database cannot be read: {}", super::filesystem::chain(&error)));
             None
         }
     }

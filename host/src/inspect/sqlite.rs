@@ -42,6 +42,9 @@ pub(super) enum Value {
     Blob(Vec<u8>),
 }
 
+/// A row: its number, and its values.
+pub(super) type Row = (i64, Vec<Value>);
+
 /// A database in memory.
 pub(super) struct Database {
     bytes: Vec<u8>,
@@ -75,7 +78,7 @@ impl Database {
     }
 
     /// Returns the rows of a table, each with its number; none when there is no such table.
-    pub(super) fn rows(&mut self, table: &str) -> Result<Option<Vec<(i64, Vec<Value>)>>, SqliteError> {
+    pub(super) fn rows(&mut self, table: &str) -> Result<Option<Vec<Row>>, SqliteError> {
         let schema = self.tree(1)?;
         // sqlite_schema(type, name, tbl_name, rootpage, sql)
         let root = schema.into_iter().find_map(|(_, row)| match &row[..] {
@@ -87,7 +90,7 @@ impl Database {
         Ok(Some(self.tree(root)?))
     }
 
-    fn tree(&mut self, root: usize) -> Result<Vec<(i64, Vec<Value>)>, SqliteError> {
+    fn tree(&mut self, root: usize) -> Result<Vec<Row>, SqliteError> {
         let mut rows = Vec::new();
         let mut pending = vec![(root, 0)];
         while let Some((number, depth)) = pending.pop() {
@@ -128,7 +131,7 @@ impl Database {
     }
 
     /// Reads the row of a cell: length, number, then the payload, whose end may be elsewhere.
-    fn row(&mut self, page: &[u8], at: usize) -> Result<(i64, Vec<Value>), SqliteError> {
+    fn row(&mut self, page: &[u8], at: usize) -> Result<Row, SqliteError> {
         let cut = SqliteError::Damaged("a row is cut off");
         let mut rest = page.get(at..self.usable.min(page.len())).ok_or(SqliteError::Damaged("a row is outside of its page"))?;
         let size = u64::try_from(varint(&mut rest).ok_or(cut)?).unwrap_or(u64::MAX);

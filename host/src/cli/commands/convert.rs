@@ -29,9 +29,9 @@ pub(crate) fn convert(settings: ConvertSettings, context: Context) -> Result<(),
         let format = request.compression.map_or_else(|| request.format.to_string(), |packed| format!("{} in {packed}", request.format));
         let line = format!("wrote {}: {format}, {written}, a disk of {disk} from {}", request.output.display(), outcome.from);
         if shown.owns_stdout() {
-            printer.note(&line)
+            printer.note(&line);
         } else {
-            printer.result(&line)?
+            printer.result(&line)?;
         }
         Ok(())
     };
