@@ -15,6 +15,7 @@ mod crc32c;
 pub mod ext4;
 pub mod ext4_read;
 pub mod fat;
+pub mod fat_read;
 pub mod gpt;
 pub mod gpt_read;
 pub mod identity;
