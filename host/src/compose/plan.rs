@@ -34,8 +34,8 @@ pub struct ComposeInput<'a> {
     pub lock: &'a LockedImage,
     /// `SOURCE_DATE_EPOCH`.
     pub source_date_epoch: u64,
-    /// How the packages were unpacked.
-    pub install: DebInstall,
+    /// How the packages were unpacked; none when they are configured already.
+    pub install: Option<DebInstall>,
     /// `/etc/fstab`.
     pub fstab: String,
     /// The whole kernel command line, `root=` included.
@@ -73,10 +73,11 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
         files.into_iter().map(lower_file).partition(|file| file.owner == "root" && file.group == "root");
     root_files.extend(root_owned);
     let users = spec.system.users.iter().map(|user| lower_user(spec, lock, user)).collect::<Result<Vec<_>, _>>()?;
-    let uses_store =
-        !install.unpack.is_empty() || root_files.iter().chain(&others).any(|file| matches!(file.content, FileContent::Store(_)));
+    let uses_store = install.as_ref().is_some_and(|install| !install.unpack.is_empty())
+        || root_files.iter().chain(&others).any(|file| matches!(file.content, FileContent::Store(_)));
 
-    let mut steps = vec![Step::InstallDeb(install), Step::WriteFiles(root_files)];
+    let mut steps: Vec<Step> = install.into_iter().map(Step::InstallDeb).collect();
+    steps.push(Step::WriteFiles(root_files));
     if !users.is_empty() {
         steps.push(Step::CreateUsers(users));
     }
@@ -101,6 +102,14 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
     }));
     let store_tag = uses_store.then(|| STORE_TAG.to_owned());
     Ok(ComposePlan { source_date_epoch, store_tag, network: spec.builder.network, steps })
+}
+
+/// Returns the plan of a session that does nothing but configure packages.
+#[must_use]
+pub fn lower_install(install: DebInstall, source_date_epoch: u64) -> ComposePlan {
+    let store_tag = (!install.unpack.is_empty()).then(|| STORE_TAG.to_owned());
+    let seal = Seal { installed_deb: install.configure.clone(), ..Seal::default() };
+    ComposePlan { source_date_epoch, store_tag, network: false, steps: vec![Step::InstallDeb(install), Step::Seal(seal)] }
 }
 
 /// Returns the wire form of one of the template's files.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -50,7 +50,9 @@ impl Hint for OutputDirError {
 pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), CommandError> {
     let cancel = interrupt::listen(&context.printer)?;
     let progress = context.progress();
-    let stop = Stop { cancel: cancel.clone(), scratch: Scratch::default() };
+    let stop = Stop { cancel: cancel.clone(), scratch: Scratch::default(), made: Arc::default() };
+    let made = Arc::clone(&stop.made);
+    let own_settings = context.settings.clone();
     let (shown, scratch) = (Arc::clone(&progress), stop.scratch.clone());
     let ended = interrupt::run(&cancel, move || build_all(&settings, &context, &stop, &shown)).map_err(interrupt::no_thread)?;
     let result = ended.unwrap_or_else(|| {
@@ -58,14 +60,19 @@ pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), Com
         Err(interrupted())
     });
     progress.finish(result.as_ref().err());
+    if made.load(Ordering::Relaxed) {
+        super::cache::trim_after_build(&own_settings);
+    }
     result
 }
 
-/// What ends a build before its time.
+/// What ends a build before its time, and what it leaves.
 #[derive(Debug)]
 struct Stop {
     cancel: Cancel,
     scratch: Scratch,
+    /// Whether anything was made, so that the cache may have grown.
+    made: Arc<AtomicBool>,
 }
 
 /// Builds the images, as many side by side as this machine can bear. One that fails does not stop the others.
@@ -164,6 +171,7 @@ fn build_image(
         dotfile: settings.dotfile.clone(),
     };
     let outcome = build::build(spec, &options, progress)?;
+    stop.made.fetch_or(!outcome.up_to_date, Ordering::Relaxed);
     let outputs = outcome.outputs.into_iter().map(|output| FinishedOutput {
         path: output_dir.join(&output.name).to_string_lossy().into_owned(),
         size: output.size,

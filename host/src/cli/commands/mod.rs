@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod cache;
 mod completions;
 mod config;
 mod doctor;
@@ -15,6 +16,7 @@ pub use man::write_man_pages;
 
 pub(crate) use boot::boot;
 pub(crate) use build::build;
+pub(crate) use cache::{cache_clean, cache_gc, cache_list, cache_verify};
 pub(crate) use completions::completions;
 pub(crate) use config::{config_init, config_show};
 pub(crate) use doctor::doctor;
