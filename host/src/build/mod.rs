@@ -223,7 +223,9 @@ fn unchanged(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     if options.lock_use == LockUse::Renew || Inputs::unknown(spec).is_some() {
         return Ok(None);
     }
-    let Some((image, tools)) = prepare::locked_already(spec, &options.lock_file)? else { return Ok(None) };
+    let Some((image, tools)) = prepare::locked_already(spec, &options.host.without_repositories, &options.lock_file)? else {
+        return Ok(None);
+    };
     let store = Store::open(&options.host.cache_dir)?;
     let inputs = Inputs::of(spec, &image, &tools.iter().collect::<Vec<_>>(), &store)?;
     match published::standing(&store, options, &inputs) {
