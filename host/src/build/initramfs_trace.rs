@@ -340,7 +340,7 @@ mod tests {
             ("/usr/bin/busybox", "new", "`/usr/bin/busybox` is new and may have been looked for"),
             ("/usr/sbin/fsck.xfs", "new", "`/usr/sbin/fsck.xfs` is new and may have been looked for"),
             ("/usr/lib/x86/hwcaps/libz.so.1", "new", "`/usr/lib/x86/hwcaps/libz.so.1` is new and may have been looked for"),
-            ("/etc/modprobe.d/x.conf", "new", "`/etc/modprobe.d/x.conf` is new"),
+            ("/etc/modprobe.d/x.conf", "new", "`/etc/modprobe.d` is new"),
             ("/usr/local/bin/ls", "new", "`/usr/local/bin` is new"),
         ] {
             assert!(
