@@ -263,7 +263,9 @@ fn words(path: &[u8], content: &Content) -> io::Result<Vec<Vec<u8>>> {
     }
     let bytes = content.read_all(MAX_SCRIPT)?;
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte) || *byte >= 0x80;
-    let words = bytes.split(|byte| !is_part(byte)).filter(|word| word.len() >= MIN_WORD).map(<[u8]>::to_vec);
+    // Comments are sentences, of which any word may be the name of a program.
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
+    let words = lines.flat_map(|line| line.split(|byte| !is_part(byte))).filter(|word| word.len() >= MIN_WORD).map(<[u8]>::to_vec);
     Ok(words.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
@@ -275,7 +277,7 @@ mod tests {
     fn tree() -> RootTree {
         let mut tree = RootTree::new(Metadata::root_owned(0o755, 0));
         let mut write = |path: &str, text: &str| tree.write_file(path, Content::bytes(text.as_bytes().to_vec()), 0o644, 0).unwrap();
-        write("/usr/sbin/mkinitramfs", "#!/bin/sh\n[ -x /usr/bin/busybox ] && fsck.$type\n");
+        write("/usr/sbin/mkinitramfs", "#!/bin/sh\n  # less is not looked for\n[ -x /usr/bin/busybox ] && fsck.$type\n");
         write("/usr/lib/x86/libz.so.1", "library");
         write("/usr/bin/unread", "tool");
         write("/etc/fstab", "fstab");

@@ -31,7 +31,8 @@ use super::{
     prepare::{Host, Toolchain},
     progress::{Event, Level, Observer, Stage, stage},
     root::{self, OpenPackages},
-    session, stop_if_cancelled,
+    session::{self, VmNeeds},
+    stop_if_cancelled,
     workdir::WorkDir,
 };
 use crate::{
@@ -197,28 +198,33 @@ impl Layers<'_> {
     /// Runs a plan on a disk that is made from a tree, and returns what has become of it.
     fn session(&self, tree: &RootTree, size: ByteSize, plan: ComposePlan) -> Result<RootTree, BuildError> {
         let epoch = plan.source_date_epoch;
-        let disk = self.make_disk(tree, size, epoch)?;
-        self.compose(&disk, plan)?;
+        let disk = self.compose_on(tree, size, plan)?;
         let (made, _) = image::settle(&disk, epoch)?;
         // What the tree refers to stays as long as it is open.
         let _ = fs::remove_file(&disk);
         Ok(made)
     }
 
-    /// Makes the root disk.
-    fn make_disk(&self, tree: &RootTree, size: ByteSize, epoch: u64) -> Result<PathBuf, BuildError> {
+    /// Runs a plan on a disk that is made from a tree, and returns the disk. The builder VM boots while the disk is made.
+    fn compose_on(&self, tree: &RootTree, size: ByteSize, plan: ComposePlan) -> Result<PathBuf, BuildError> {
         let disk = self.work.file("root.img");
+        root::reserve_disk(&disk, size)?;
+        let guest = guest(self.spec, self.toolchain, &disk, self.host, self.work)?;
+        let started = session::start(&guest, VmNeeds::from(&plan))?;
         stage(self.observer, Stage::Root, || {
-            Ok::<_, BuildError>((root::make_disk(&self.toolchain.ext4, tree, &disk, size, epoch)?, false))
+            Ok::<_, BuildError>((root::make_disk(&self.toolchain.ext4, tree, &disk, size, plan.source_date_epoch)?, false))
         })?;
+        stop_if_cancelled(self.options)?;
+        session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;
         stop_if_cancelled(self.options)?;
         Ok(disk)
     }
 
-    /// Runs a plan on a root disk.
-    fn compose(&self, disk: &Path, plan: ComposePlan) -> Result<(), BuildError> {
+    /// Runs a plan on a disk as it is.
+    fn compose_again(&self, disk: &Path, plan: ComposePlan) -> Result<(), BuildError> {
         let guest = guest(self.spec, self.toolchain, disk, self.host, self.work)?;
-        session::compose(&guest, plan, self.observer, &self.options.host.cancel)?;
+        let started = session::start(&guest, VmNeeds::from(&plan))?;
+        session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;
         stop_if_cancelled(self.options)
     }
 
@@ -228,9 +234,8 @@ impl Layers<'_> {
         let known = self.traces(&plan);
         let at = plan.steps.iter().position(|step| matches!(step, Step::Initramfs(_)));
         let later = at.filter(|_| !known.is_empty()).map(|at| plan.steps.remove(at));
-        let disk = self.make_disk(tree, self.disk_size(&self.packages.locked), self.epoch)?;
         let traced = plan.clone();
-        self.compose(&disk, plan)?;
+        let disk = self.compose_on(tree, self.disk_size(&self.packages.locked), plan)?;
         let (mut made, mut read) = image::settle(&disk, self.epoch)?;
         if let Some(step) = later {
             let mut reasons = Vec::new();
@@ -246,7 +251,7 @@ impl Layers<'_> {
             }
             self.tell("initramfs", false, reasons.first().map_or("", String::as_str));
             let steps = [step].into_iter().chain(traced.steps.last().cloned()).collect();
-            self.compose(&disk, ComposePlan { steps, store_tag: None, ..traced })?;
+            self.compose_again(&disk, ComposePlan { steps, store_tag: None, ..traced })?;
             (made, read) = image::settle(&disk, self.epoch)?;
         } else if at.is_some() {
             self.tell("initramfs", false, "none is known for these packages");

@@ -182,8 +182,8 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
     let open = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::open(&host.store, packages)?, false)))?;
     let contents = contents::contents(spec, &locked.image, open.inputs.iter().map(|input| &input.deb));
-    let cmdline = command_line(spec, disk, &identity);
     let (files, file_records) = local_files(spec, &host.store)?;
+    let cmdline = command_line(spec, disk, &identity);
     let plan = compose::lower(ComposeInput {
         spec,
         lock: &locked.image,
@@ -208,7 +208,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         Ok::<_, BuildError>(((), false))
     })?;
     stop_if_cancelled(options)?;
-    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work)?, false)))?;
+    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, epoch)?, false)))?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
     let outputs =
