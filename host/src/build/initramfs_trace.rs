@@ -241,7 +241,7 @@ fn system_accounts(text: &str, are_groups: bool) -> String {
         let mut fields = line.split(':');
         let name = fields.next().unwrap_or_default();
         let number = fields.nth(1).and_then(|number| number.parse::<u32>().ok());
-        number.is_none_or(|number| number < FIRST_USER || number >= 65_534) || name.starts_with(|c: char| c.is_ascii_digit())
+        number.is_none_or(|number| !(FIRST_USER..65_534).contains(&number)) || name.starts_with(|c: char| c.is_ascii_digit())
     };
     // A group's members are no matter of a generator's either.
     let fields = if are_groups { 3 } else { usize::MAX };
