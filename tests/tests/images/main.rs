@@ -6,6 +6,7 @@
 //! debian12  builds and boots
 //! grub      builds and boots, with swap and a second filesystem
 //! hybrid    builds, and boots with BIOS and with UEFI firmware
+//! layers    unchanged, another file, another package: what is used again, and the same bytes as without a cache
 //! ```
 //!
 //! They need a mirror and nothing else: what is missing is said. Where guests are emulated, all of them take some 10 minutes.
@@ -14,6 +15,7 @@ mod debian12;
 mod full;
 mod grub;
 mod hybrid;
+mod layers;
 mod minimal;
 
 use std::{
