@@ -55,6 +55,8 @@ fn grows(disk: &layer::Disk, table: PartitionTableKind, partitions: &[(Partition
         let message = format!("`{}` is the last partition, and its content cannot grow", last.id);
         let finding = Finding::error(Code::Contradiction, message);
         cx.report(finding.hint("put a partition with ext4, xfs or btrfs last, or write `false`"), extend.origin, field);
+    } else if last.is_some_and(|last| !last.subvolumes.is_empty()) {
+        cx.unsupported(extend.origin, field, "a btrfs whose subvolumes are mounted cannot grow at first boot yet; write `false`");
     } else if let Some(last) = last.filter(|last| partitions.iter().filter(|(other, _)| other.kind == last.kind).count() > 1) {
         let message = format!("`{}` has the same type as another partition, so that systemd-repart cannot tell which one grows", last.id);
         let finding = Finding::error(Code::Contradiction, message);
