@@ -137,9 +137,9 @@ fn write(path: &Path, text: &str) -> Result<(), OutputError> {
 /// Returns what there is to say of an output.
 fn record(path: &Path, name: &str) -> Result<OutputRecord, OutputError> {
     let failed = |source| OutputError::Io { operation: "read", path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let sha256 = Sha256Digest::of_reader(&mut file).map_err(failed)?;
+    let sha256 = Sha256Digest::of_file(&file).map_err(failed)?;
     let format = match name {
         "packages.txt" => "packages",
         "sbom.spdx.json" => "spdx",
