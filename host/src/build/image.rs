@@ -228,11 +228,11 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Makes the raw disk `target` from the root disk.
+    /// Makes the raw disk `target` from the root disk, and returns the root tree as it was before it was split at mount points.
     ///
     /// # Errors
     /// Fails when the root disk is damaged, the image cannot boot or its content does not fit.
-    pub(super) fn run(&self, root_disk: &Path, target: &Path) -> Result<(), FinishError> {
+    pub(super) fn run(&self, root_disk: &Path, target: &Path) -> Result<RootTree, FinishError> {
         let file = HostFile::open(root_disk).map_err(|source| FinishError::Open { path: root_disk.to_owned(), source })?;
         let mut root = ext4_read::read_tree(&file)?;
         clean(&mut root, self.epoch_time())?;
@@ -241,9 +241,10 @@ impl Finish<'_> {
             None => Vec::new(),
         };
         let esp = self.boot_files(&mut root, &kernels)?;
+        let whole = root.clone();
         let trees = split(self.disk, root, esp, self.epoch_time())?;
         ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch }.make(&self.ext4, target)?;
-        Ok(())
+        Ok(whole)
     }
 
     fn epoch_time(&self) -> i64 {
