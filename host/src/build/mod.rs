@@ -4,6 +4,8 @@ pub mod agents;
 mod contents;
 mod fingerprint;
 mod image;
+mod initramfs_trace;
+mod layers;
 mod options;
 mod outputs;
 #[cfg(test)]
@@ -50,11 +52,12 @@ use crate::{
 };
 use fingerprint::Inputs;
 use image::Finish;
+use layers::Layers;
 use outputs::Described;
 use prepare::{Host, Toolchain};
 use progress::{Event, Level, Observer, Stage, stage};
 use published::Standing;
-use session::{Guest, StartingVm, VmNeeds};
+use session::Guest;
 use workdir::WorkDir;
 
 /// A file that is larger than this goes to the guest through the store rather than in the plan.
@@ -179,32 +182,25 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let work = WorkDir::create(&options.host.work_dir, &options.host.scratch)?;
     let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
-    let arch = spec.target.arch;
-    let root_disk = work.file("root.img");
-    let size = root::disk_size(&packages, spec.builder.disk);
-    let guest = guest(spec, &toolchain, &root_disk, &host, &work)?;
+    let open = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::open(&host.store, packages)?, false)))?;
+    let contents = contents::contents(spec, &locked.image, open.inputs.iter().map(|input| &input.deb));
     let (files, file_records) = local_files(spec, &host.store)?;
-    let started = start_vm(spec, &guest, size, &files, epoch)?;
-    let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, &packages, arch, epoch)?, false)))?;
-    image::check_room(spec, disk, identity, epoch, &unpacked.tree)?;
-    check_work_space(&work, root::scratch_need(&unpacked.tree))?;
-    let contents = contents::contents(spec, &locked.image, &unpacked.packages);
-    stage(observer, Stage::Root, || {
-        Ok::<_, BuildError>((root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
-    })?;
-    stop_if_cancelled(options)?;
-
     let cmdline = command_line(spec, disk, &identity);
     let plan = compose::lower(ComposeInput {
         spec,
         lock: &locked.image,
         source_date_epoch: epoch,
-        install: unpacked.install,
+        install: None,
         fstab: fstab::render(disk, &identity),
         cmdline: cmdline.clone(),
         files,
     })?;
-    session::compose(&guest, started, plan, observer, &options.host.cancel)?;
+    let layers =
+        Layers { host: &host, spec, options, observer, toolchain: &toolchain, work: &work, inputs: &inputs, packages: &open, epoch };
+    let root = layers.root(plan, |tree| {
+        image::check_room(spec, disk, identity, epoch, tree)?;
+        check_work_space(&work, root::scratch_need(tree))
+    })?;
 
     let raw = work.file("disk.img");
     let root = stage(observer, Stage::Disk, || {
@@ -218,10 +214,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
             mkimage: toolchain.mkimage.clone(),
             work: work.path(),
         };
-        let root = finish.run(&root_disk, &raw)?;
-        // The tree keeps the file open: its contents stay readable.
-        let _ = fs::remove_file(&root_disk);
-        Ok::<_, BuildError>((root, false))
+        Ok::<_, BuildError>((finish.run(root, &raw)?, false))
     })?;
     stop_if_cancelled(options)?;
     let artifacts = stage(observer, Stage::Artifacts, || {
@@ -328,14 +321,6 @@ fn local_files(spec: &ImageSpec, store: &Store) -> Result<(Vec<HostFile>, Vec<Fi
     }
     records.sort();
     Ok((files, records))
-}
-
-/// Starts the builder VM on a disk that has nothing but its size yet, so that it boots while the host unpacks.
-fn start_vm(spec: &ImageSpec, guest: &Guest<'_>, disk: ByteSize, files: &[HostFile], epoch: u64) -> Result<StartingVm, BuildError> {
-    root::reserve_disk(guest.disk, disk)?;
-    // That packages need the store is known only when they are unpacked, and rare.
-    let needs = VmNeeds { store_tag: compose::store_tag(files), network: spec.builder.network, clock: epoch };
-    Ok(session::start(guest, needs)?)
 }
 
 /// Returns what the session runs on.
