@@ -16,7 +16,7 @@ use super::{
     workdir::{WorkDir, WorkError, place},
 };
 use crate::{
-    artifact::{self, ArtifactError},
+    artifact::{self, ArtifactError, bare::BareRoot},
     digest::Sha256Digest,
     lock::{self, PackageLock},
     report::{
@@ -67,10 +67,11 @@ pub(super) struct Described<'a> {
     pub(super) epoch: u64,
 }
 
-/// Converts the raw disk into the formats that the template asks for, in the work folder, and returns their names.
-pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir, epoch: u64) -> Result<Vec<String>, OutputError> {
+/// Converts the raw disk and its root filesystem into the formats that the template asks for, in the work folder, and returns
+/// their names.
+pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir, root: &BareRoot<'_>) -> Result<Vec<String>, OutputError> {
     let base = format!("{}-{}", spec.name, spec.version);
-    Ok(artifact::emit_all(raw, &spec.artifacts, work.path(), &base, epoch)?)
+    Ok(artifact::emit_all(raw, Some(root), &spec.artifacts, work.path(), &base, root.epoch)?)
 }
 
 /// Writes the reports, hashes everything and puts it into the output folder.
