@@ -275,20 +275,22 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Makes the raw disk `target` from the finished root filesystem.
+    /// Makes the raw disk `target` from the finished root filesystem, and returns that as it was before it was split at mount
+    /// points.
     ///
     /// # Errors
     /// Fails when the image cannot boot or its content does not fit.
-    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<(), FinishError> {
+    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<RootTree, FinishError> {
         let kernels = match &self.spec.system.kernel {
             Some(kernel) => kernels(&root, kernel)?,
             None => Vec::new(),
         };
         let mut boot = self.boot_files(&mut root, &kernels)?;
+        let whole = root.clone();
         let trees = split(self.disk, root, &mut boot, self.epoch_time())?;
         let input = ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref() };
         input.make(&self.tools, target)?;
-        Ok(())
+        Ok(whole)
     }
 
     fn epoch_time(&self) -> i64 {
