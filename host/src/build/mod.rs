@@ -263,7 +263,7 @@ fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentit
         arch: spec.target.arch,
         epoch,
         uuid: identity.filesystem("bare"),
-        tools: &toolchain.ext4,
+        tools: &toolchain.disk.ext4,
     }
 }
 
