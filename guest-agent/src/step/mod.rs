@@ -6,6 +6,7 @@ pub mod files;
 pub mod hook;
 pub mod initramfs;
 pub mod install_deb;
+pub mod locale;
 pub mod seal;
 pub mod services;
 mod status;

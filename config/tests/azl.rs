@@ -1,0 +1,210 @@
+//! Configs of the Azure Linux toolkit: those of its repository, and wrong ones.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use oic_config::spec::{Arch, ArtifactFormat, BootType, Filesystem, PartitionType};
+use oic_config::{LoadRequest, Loaded, Report, load};
+
+/// Folder of the toolkit's configs; tests that need it say so where it is absent.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn corpus() -> Option<PathBuf> {
+    let name = "shared/corpus/azl-imageconfigs";
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let places = [workspace.join("..").join(name), workspace.join("../..").join(name)];
+    if let Some(folder) = places.iter().find(|folder| folder.is_dir()) {
+        return Some(folder.clone());
+    }
+    eprintln!("skipped: {} is not here", places[0].display());
+    None
+}
+
+/// Loads a config; the scripts and files that those of the corpus point to are not in it.
+fn load_config(path: &Path) -> Result<Loaded, Report> {
+    load(&LoadRequest { template: path.to_owned(), no_file_checks: true, ..LoadRequest::default() })
+}
+
+/// Every config of the corpus is valid, and what of it cannot be built is known by name.
+#[test]
+fn configs_of_the_toolkit_load() {
+    let Some(folder) = corpus() else { return };
+    let mut refused = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let loaded = load_config(&path).unwrap_or_else(|report| panic!("{name}: {report}"));
+            // What the config alone has; the fields of templates have their own tests.
+            let fields = loaded.spec.unsupported.into_iter().map(|one| one.field).filter(|field| field.starts_with(char::is_uppercase));
+            let fields: Vec<String> = fields.collect();
+            refused.insert(name, fields);
+        }
+    }
+    refused.retain(|_, fields| !fields.is_empty());
+    let text: Vec<String> = refused.into_iter().map(|(name, fields)| format!("{name}: {}", fields.join(", "))).collect();
+    insta::assert_snapshot!(text.join("\n"), @r"
+    core-fips.json: SystemConfigs[].KernelCommandLine.SELinux
+    core-legacy-unattended-hyperv.json: Disks[0].TargetDisk
+    distroless-base.json: SystemConfigs[].RemoveRpmDb
+    distroless-minimal.json: SystemConfigs[].RemoveRpmDb
+    full.json: SystemConfigs, Disks
+    ");
+}
+
+#[test]
+fn a_config_comes_to_what_it_says() {
+    let Some(folder) = corpus() else { return };
+    let spec = load_config(&folder.join("core-efi.json")).unwrap().spec;
+    assert_eq!((spec.name.as_str(), spec.target.dist.as_str(), spec.target.arch), ("core", "azl3", Arch::X86_64));
+    assert_eq!(spec.artifacts[0].format, ArtifactFormat::Vhdx);
+    let disk = spec.disk.unwrap();
+    let kinds: Vec<_> = disk.partitions.iter().map(|one| (one.kind.clone(), one.filesystem, one.mount_point.as_deref())).collect();
+    assert_eq!(
+        kinds,
+        [
+            (PartitionType::Esp, Some(Filesystem::Fat16), Some("/boot/efi")),
+            (PartitionType::Root(Arch::X86_64), Some(Filesystem::Ext4), Some("/")),
+        ]
+    );
+    assert_eq!(disk.partitions[0].mount_options, "umask=0077");
+    let names: Vec<&str> = spec.system.packages.iter().map(|package| package.name.as_str()).collect();
+    for package in ["kernel", "shim", "grub2-efi-binary", "cloud-init", "azurelinux-release", "core-packages-base-image"] {
+        assert!(names.contains(&package), "{package} of {names:?}");
+    }
+    assert!(!names.contains(&"openssh-server"), "the distribution's defaults are not below a config");
+    assert_eq!(spec.system.hostname.as_deref(), Some("azurelinux"));
+    assert!(spec.system.kernel.unwrap().cmdline.starts_with("rd.auto=1 net.ifnames=0 lockdown=integrity"));
+
+    let legacy = load_config(&folder.join("marketplace-gen1.json")).unwrap().spec;
+    assert_eq!(legacy.system.bootloader.unwrap().boot_type, BootType::Legacy);
+    let disk = legacy.disk.unwrap();
+    assert_eq!((disk.partitions[0].kind.clone(), disk.partitions[0].filesystem), (PartitionType::BiosBoot, None));
+    assert_eq!(legacy.system.files.len(), 4);
+    assert_eq!(legacy.system.commands.len(), 1);
+}
+
+/// Returns what is said of a config.
+fn findings(config: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.json");
+    std::fs::write(&path, config).unwrap();
+    std::fs::write(folder.path().join("list.json"), r#"{"packages": ["filesystem", "kernel", "a b", "x >= 2"]}"#).unwrap();
+    let text = match load(&LoadRequest { template: path, ..LoadRequest::default() }) {
+        Ok(loaded) => loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Err(report) => report.to_string(),
+    };
+    text.replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn mistakes_point_into_the_config() {
+    insta::assert_snapshot!(findings("{}"), @r"
+    error[missing-field]: config file must provide at least one system configuration inside the [SystemConfigs] field
+      at c.json:1:1
+      field: SystemConfigs
+    ");
+    insta::assert_snapshot!(
+        findings(r#"{
+  "disks": [{
+    "partitionTableType": "gtp", "MaxSize": "big", "Artifact": [], "_comment": "kept",
+    "Artifacts": [{"Name": "x"}, {"Type": "iso"}],
+    "Partitions": [
+      {"ID": "root", "Start": 1, "End": 0, "FsType": "ext5", "Flags": ["root"], "Type": "linux", "TypeUUID": "x"}
+    ]
+  }],
+  "SystemConfigs": [{
+    "Name": "a", "BootType": "bios", "PackageLists": ["list.json", "missing.json"],
+    "PartitionSettings": [{"ID": "rot", "MountPoint": "/"}],
+    "Users": [{"Name": "ann", "UID": "x"}],
+    "KernelCommandLine": {"EnableFIPS": true, "ExtraCommandLine": "a`b", "Selinux": null},
+    "AdditionalFiles": {"missing": [{"Path": "/etc/x", "Permissions": "9"}, "/etc/y"]}
+  }]
+}"#),
+        @r#"
+    error[invalid-value]: not one of the allowed values
+      at c.json:3:27
+      field: Disks[0].PartitionTableType
+      found: `gtp`
+      allowed: gpt, mbr
+    error[wrong-type]: expected a whole number
+      at c.json:3:45
+      field: Disks[0].MaxSize
+    error[missing-field]: an artifact needs [Type] or [Compression]
+      at c.json:4:19
+      field: Disks[0].Artifacts[0]
+    error[invalid-value]: unknown artifact type `iso`
+      at c.json:4:43
+      field: Disks[0].Artifacts[1]
+    error[invalid-value]: unknown flag `root`
+      at c.json:6:72
+      field: Disks[0].Partitions[0].Flags
+    error[contradiction]: a partition has either [Type] or [TypeUUID], and here are both
+      at c.json:6:89
+      field: Disks[0].Partitions[0]
+    error[invalid-value]: no disk has a partition with the ID `rot`
+      at c.json:11:34
+      field: SystemConfigs[].PartitionSettings
+    error[invalid-value]: not one of the allowed values
+      at c.json:10:30
+      field: SystemConfigs[].BootType
+      found: `bios`
+      allowed: efi, legacy, none
+    error[contradiction]: kernel should not be included in a package list, add via config file's [KernelOptions] entry
+      at list.json:1:29
+      field: packages
+    error[invalid-value]: packages list entry "a b" does not match the '[name][optional_condition][optional_version]' format
+      at list.json:1:39
+      field: packages
+    error[missing-file]: cannot read missing.json: No such file or directory (os error 2)
+      at c.json:10:68
+      field: SystemConfigs[].PackageLists
+    error[missing-field]: the config has users or groups, and `shadow-utils` is not in its package lists
+      at c.json:9:21
+      field: SystemConfigs[]
+    error[missing-field]: 'fips=1' provided on kernel cmdline, but 'dracut-fips' package is not included in the package lists
+      at c.json:13:26
+      field: SystemConfigs[].KernelCommandLine
+    error[missing-field]: a system with partitions needs [KernelOptions].default, the kernel's package
+      at c.json:9:21
+      field: SystemConfigs[].KernelOptions
+    error[invalid-value]: a kernel command line of the toolkit has no backtick
+      at c.json:13:67
+      field: SystemConfigs[].KernelCommandLine.ExtraCommandLine
+    error[invalid-value]: not one of the allowed values
+      at c.json:6:54
+      field: disk.partitions[root].fsType
+      found: `ext5`
+      allowed: fat32, fat16, vfat, ext2, ext3, ext4, xfs, btrfs, f2fs, squashfs, erofs, linux-swap, swap
+      hint: did you mean `ext2`?
+    error[wrong-type]: expected a whole number
+      at c.json:12:38
+      field: systemConfig.users[ann].uid
+      found: `x`
+      allowed: 0 to 4294967295
+    error[invalid-value]: not permission bits in octal
+      at c.json:14:71
+      field: systemConfig.additionalFiles[/etc/x].mode
+      found: `0009`
+      allowed: "0644", "0755"
+    error[missing-file]: local file missing does not exist
+      at c.json:14:25
+      field: systemConfig.additionalFiles[/etc/x].local
+      hint: relative paths start from the folder of the template that has them
+    error[missing-file]: local file missing does not exist
+      at c.json:14:25
+      field: systemConfig.additionalFiles[/etc/y].local
+      hint: relative paths start from the folder of the template that has them
+    error[missing-field]: no partition is mounted at `/`
+      at c.json:2:13
+      field: disk.partitions
+    error[missing-field]: UEFI firmware needs an EFI system partition, and there is none
+      at c.json:2:13
+      field: disk.partitions
+      hint: add a partition with `type: esp`, `fsType: fat32` and 512MiB
+    warning[unknown-field]: unknown field `Artifact`, which has no effect
+      at c.json:3:52
+      field: Disks[0].Artifact
+      hint: did you mean `Artifacts`?
+    "#
+    );
+}
