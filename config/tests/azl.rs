@@ -83,6 +83,24 @@ fn a_config_comes_to_what_it_says() {
     assert_eq!(legacy.system.commands.len(), 1);
 }
 
+/// A config with a mistake in nearly every field.
+const WRONG: &str = r#"{
+  "disks": [{
+    "partitionTableType": "gtp", "MaxSize": "big", "Artifact": [], "_comment": "kept",
+    "Artifacts": [{"Name": "x"}, {"Type": "iso"}],
+    "Partitions": [
+      {"ID": "root", "Start": 1, "End": 0, "FsType": "ext5", "Flags": ["root"], "Type": "linux", "TypeUUID": "x"}
+    ]
+  }],
+  "SystemConfigs": [{
+    "Name": "a", "BootType": "bios", "PackageLists": ["list.json", "missing.json"],
+    "PartitionSettings": [{"ID": "rot", "MountPoint": "/"}],
+    "Users": [{"Name": "ann", "UID": "x"}],
+    "KernelCommandLine": {"EnableFIPS": true, "ExtraCommandLine": "a`b", "Selinux": null},
+    "AdditionalFiles": {"missing": [{"Path": "/etc/x", "Permissions": "9"}, "/etc/y"]}
+  }]
+}"#;
+
 /// Returns what is said of a config.
 fn findings(config: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -103,23 +121,12 @@ fn mistakes_point_into_the_config() {
       at c.json:1:1
       field: SystemConfigs
     ");
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
     insta::assert_snapshot!(
-        findings(r#"{
-  "disks": [{
-    "partitionTableType": "gtp", "MaxSize": "big", "Artifact": [], "_comment": "kept",
-    "Artifacts": [{"Name": "x"}, {"Type": "iso"}],
-    "Partitions": [
-      {"ID": "root", "Start": 1, "End": 0, "FsType": "ext5", "Flags": ["root"], "Type": "linux", "TypeUUID": "x"}
-    ]
-  }],
-  "SystemConfigs": [{
-    "Name": "a", "BootType": "bios", "PackageLists": ["list.json", "missing.json"],
-    "PartitionSettings": [{"ID": "rot", "MountPoint": "/"}],
-    "Users": [{"Name": "ann", "UID": "x"}],
-    "KernelCommandLine": {"EnableFIPS": true, "ExtraCommandLine": "a`b", "Selinux": null},
-    "AdditionalFiles": {"missing": [{"Path": "/etc/x", "Permissions": "9"}, "/etc/y"]}
-  }]
-}"#),
+        findings(WRONG),
         @r#"
     error[invalid-value]: not one of the allowed values
       at c.json:3:27

@@ -20,6 +20,8 @@ pub struct HostOptions {
     pub temp_dir: PathBuf,
     /// Mirrors by [`mirror_key`](oic_config::spec::ProviderFacts::mirror_key).
     pub mirrors: BTreeMap<String, Url>,
+    /// Repositories to choose no packages from, by [`Repository::id`](oic_config::spec::Repository::id).
+    pub without_repositories: Vec<String>,
     /// Whether the network is not to be used.
     pub offline: bool,
     /// The user's wish to stop. Whatever can take long looks at it.
@@ -59,6 +61,8 @@ pub struct BuildOptions {
 pub struct BuildOutcome {
     /// The files in the output folder, sorted by name.
     pub outputs: Vec<OutputRecord>,
+    /// Whether they were all there already, so that nothing was done.
+    pub up_to_date: bool,
 }
 
 /// What to lock, and where.

@@ -17,7 +17,10 @@ use oic_config::{
 };
 use rayon::prelude::*;
 
-use super::LockUse;
+use super::{
+    LockUse,
+    progress::{Event, Level},
+};
 use crate::{
     digest::Sha256Digest,
     fetch::{Download, FetchError},
@@ -85,6 +88,14 @@ pub enum ResolveError {
         /// The repository.
         repository: String,
     },
+    /// The user does without a repository that would not be used.
+    #[error("there is no repository `{id}` to do without")]
+    NoSuchRepository {
+        /// What the user says.
+        id: String,
+        /// What there is.
+        known: String,
+    },
     /// What the template asks for cannot be resolved by this version.
     #[error("{field} cannot be resolved by this version of oic: {reason}")]
     Unsupported {
@@ -118,6 +129,7 @@ impl ResolveError {
             Self::Store(error) => error.hint(),
             Self::NotLocked { .. } | Self::LockOutdated { .. } => Some("run `oic lock`, or build without --locked".to_owned()),
             Self::UnknownRepository { .. } => Some("run `oic lock`, which chooses the packages anew".to_owned()),
+            Self::NoSuchRepository { known, .. } => Some(format!("these are used: {known}")),
             Self::Unsupported { field: "snapshot", .. } => Some("use `snapshot: latest`; the lock keeps versions as they are".to_owned()),
             _ => None,
         }
@@ -151,8 +163,12 @@ pub fn resolve(
 ) -> Result<Resolved<LockedImage>, ResolveError> {
     refuse(spec)?;
     let arch = spec.target.arch;
-    let inputs =
-        SolveInputs { arch, requests: &spec.system.packages, repositories: &spec.repositories, base: "required", recommends: false };
+    let repositories = kept(access.without, &spec.repositories);
+    for left_out in spec.repositories.iter().filter(|repository| access.without.contains(&repository.id)) {
+        let text = format!("no package is taken from the repository `{}`: what it would update or add is not in the image", left_out.id);
+        access.observer.event(&Event::Message { level: Level::Warning, text: &text });
+    }
+    let inputs = image_inputs(spec, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
     let what = || format!("{} on {arch}", spec.name);
@@ -171,6 +187,44 @@ pub fn resolve(
     };
     let diff = known.map(|image| LockDiff::between(&image.packages, &section.packages));
     Ok(Resolved { section, is_from_lock: false, diff })
+}
+
+/// Returns what the choice of an image's packages depends on.
+fn image_inputs<'a>(spec: &'a ImageSpec, repositories: &'a [Repository]) -> SolveInputs<'a> {
+    SolveInputs { arch: spec.target.arch, requests: &spec.system.packages, repositories, base: "required", recommends: false }
+}
+
+/// Returns the lock's choice for an image without some repositories, if it has one that fits.
+#[must_use]
+pub fn locked_image<'a>(spec: &ImageSpec, without: &[String], lock: &'a PackageLock) -> Option<&'a LockedImage> {
+    let digest = image_inputs(spec, &kept(without, &spec.repositories)).digest();
+    lock.image(spec.target.arch).filter(|image| image.spec == digest)
+}
+
+/// Returns the lock's choice for tools, if it has one that fits.
+///
+/// # Errors
+/// Fails when there are no tools for the architecture.
+pub fn locked_tools(
+    name: &str,
+    arch: Arch,
+    packages: &[&str],
+    without: &[String],
+    lock: &PackageLock,
+) -> Result<Option<LockedTools>, ResolveError> {
+    let repositories = kept(without, &tools_repositories(arch)?);
+    let requests = tool_requests(name, packages);
+    let digest = tool_inputs(arch, &requests, &repositories).digest();
+    Ok(lock.tools(name, arch).filter(|tools| tools.spec == digest).cloned())
+}
+
+fn tool_requests(name: &str, packages: &[&str]) -> Vec<PackageRequest> {
+    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
+    packages.iter().map(request).collect()
+}
+
+fn tool_inputs<'a>(arch: Arch, requests: &'a [PackageRequest], repositories: &'a [Repository]) -> SolveInputs<'a> {
+    SolveInputs { arch, requests, repositories, base: "none", recommends: false }
 }
 
 /// Refuses what this version cannot resolve.
@@ -197,6 +251,31 @@ fn usable<T>(
         (_, LockUse::Prefer) => Ok(None),
         (None, LockUse::Require) => Err(ResolveError::NotLocked { what: what() }),
         (Some(_), LockUse::Require) => Err(ResolveError::LockOutdated { what: what() }),
+    }
+}
+
+/// Returns the repositories that packages are chosen from.
+fn kept(without: &[String], repositories: &[Repository]) -> Vec<Repository> {
+    repositories.iter().filter(|repository| !without.contains(&repository.id)).cloned().collect()
+}
+
+/// Fails when the user does without a repository that neither the image nor the tools for these architectures would use.
+///
+/// # Errors
+/// As it says, and when the data of the tools' distribution is damaged.
+pub fn check_without(access: &Access<'_>, spec: &ImageSpec, tools: &[Arch]) -> Result<(), ResolveError> {
+    if access.without.is_empty() {
+        return Ok(());
+    }
+    let mut known: Vec<_> = spec.repositories.iter().map(|repository| repository.id.clone()).collect();
+    for arch in tools {
+        known.extend(tools_repositories(*arch)?.into_iter().map(|repository| repository.id));
+    }
+    known.sort();
+    known.dedup();
+    match access.without.iter().find(|id| !known.contains(id)) {
+        Some(id) => Err(ResolveError::NoSuchRepository { id: id.clone(), known: known.join(", ") }),
+        None => Ok(()),
     }
 }
 
@@ -227,10 +306,9 @@ pub fn resolve_tools(
     lock_use: LockUse,
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedTools>, ResolveError> {
-    let repositories = tools_repositories(arch)?;
-    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
-    let requests: Vec<_> = packages.iter().map(request).collect();
-    let inputs = SolveInputs { arch, requests: &requests, repositories: &repositories, base: "none", recommends: false };
+    let repositories = kept(access.without, &tools_repositories(arch)?);
+    let requests = tool_requests(name, packages);
+    let inputs = tool_inputs(arch, &requests, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.tools(name, arch));
     let what = || format!("oic's tools `{name}` on {arch}");

@@ -153,6 +153,9 @@ pub(crate) struct BuildArgs {
     /// File for the dependency graph [default: deps.dot in the output folder]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) dotfile: Option<PathBuf>,
+    /// Tell why each part of the image was made or taken from an earlier build
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 /// `oic lock`.
@@ -173,6 +176,9 @@ pub(crate) struct LockFileArgs {
     /// Lock file [default: oic.lock beside the template]
     #[arg(long = "lock", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
+    /// Choose no packages from this repository, for a mirror that lacks it; the image still names it
+    #[arg(long, value_name = "ID")]
+    pub(crate) without_repository: Vec<String>,
     /// Use what the cache has, and never the network
     #[arg(long)]
     pub(crate) offline: bool,

@@ -69,6 +69,7 @@ fn resolve_code(error: &ResolveError) -> ExitCode {
         | ResolveError::Solve(SolveError::Conflict(_))
         | ResolveError::NotLocked { .. }
         | ResolveError::LockOutdated { .. }
+        | ResolveError::NoSuchRepository { .. }
         | ResolveError::UnknownRepository { .. } => ExitCode::Resolve,
     }
 }

@@ -20,4 +20,5 @@ mod plan;
 mod settings;
 
 pub use password::PasswordError;
+pub(crate) use password::lower as lower_password;
 pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name};

@@ -31,6 +31,7 @@ mod decompress;
 mod error;
 pub mod mirror;
 mod release;
+pub mod rpm;
 mod signed;
 mod site;
 #[cfg(test)]
@@ -72,6 +73,8 @@ pub struct Access<'a> {
     pub now: u64,
     /// Whether Release files may be used after their end.
     pub allow_expired: bool,
+    /// Repositories that the user does without, by [`Repository::id`].
+    pub without: &'a [String],
 }
 
 impl std::fmt::Debug for Access<'_> {
