@@ -51,7 +51,7 @@ fn record(lock: &LockedImage, package: &LockedPackage, stanza: Option<&Stanza>) 
         version: package.version.clone(),
         source: Some(source(package, stanza)),
         url,
-        sha256: package.sha256,
+        sha256: Some(package.sha256),
         license: None,
         requested: package.requested,
     }

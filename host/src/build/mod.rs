@@ -52,7 +52,7 @@ use outputs::Described;
 use prepare::{Host, Toolchain};
 use progress::{Event, Level, Observer, Stage, stage};
 use published::Standing;
-use session::Guest;
+use session::{Guest, StartingVm, VmNeeds};
 use workdir::WorkDir;
 
 /// A file that is larger than this goes to the guest through the store rather than in the plan.
@@ -178,20 +178,22 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
     let arch = spec.target.arch;
+    let root_disk = work.file("root.img");
+    let size = root::disk_size(&packages, spec.builder.disk);
+    let guest = guest(spec, &toolchain, &root_disk, &host, &work)?;
+    let (files, mut file_records) = local_files(spec, &host.store)?;
+    let scripts = local_scripts(spec, &mut file_records)?;
+    let started = start_vm(spec, &guest, size, &files, epoch)?;
     let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, &packages, arch, epoch)?, false)))?;
     image::check_room(spec, disk, identity, epoch, &unpacked.tree)?;
     check_work_space(&work, root::scratch_need(&unpacked.tree))?;
     let contents = contents::contents(spec, &locked.image, &unpacked.packages);
-    let root_disk = work.file("root.img");
     stage(observer, Stage::Root, || {
-        let size = root::disk_size(&packages, spec.builder.disk);
         Ok::<_, BuildError>((root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
     })?;
     stop_if_cancelled(options)?;
 
     let cmdline = command_line(spec, disk, &identity);
-    let (files, mut file_records) = local_files(spec, &host.store)?;
-    let scripts = local_scripts(spec, &mut file_records)?;
     let plan = compose::lower(ComposeInput {
         spec,
         lock: &locked.image,
@@ -202,7 +204,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         files,
         scripts,
     })?;
-    session::compose(&guest(spec, &toolchain, &root_disk, &host, &work)?, plan, observer, &options.host.cancel)?;
+    session::compose(&guest, started, plan, observer, &options.host.cancel)?;
 
     let raw = work.file("disk.img");
     stage(observer, Stage::Disk, || {
@@ -213,7 +215,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         Ok::<_, BuildError>(((), false))
     })?;
     stop_if_cancelled(options)?;
-    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work)?, false)))?;
+    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, epoch)?, false)))?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
     let outputs =
@@ -315,6 +317,14 @@ fn local_scripts(spec: &ImageSpec, records: &mut Vec<FileRecord>) -> Result<Vec<
         scripts.push((index, bytes));
     }
     Ok(scripts)
+}
+
+/// Starts the builder VM on a disk that has nothing but its size yet, so that it boots while the host unpacks.
+fn start_vm(spec: &ImageSpec, guest: &Guest<'_>, disk: ByteSize, files: &[HostFile], epoch: u64) -> Result<StartingVm, BuildError> {
+    root::reserve_disk(guest.disk, disk)?;
+    // That packages need the store is known only when they are unpacked, and rare.
+    let needs = VmNeeds { store_tag: compose::store_tag(files), network: spec.builder.network, clock: epoch };
+    Ok(session::start(guest, needs)?)
 }
 
 /// Returns what the session runs on.

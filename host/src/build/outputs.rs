@@ -20,7 +20,7 @@ use crate::{
     digest::Sha256Digest,
     lock::{self, PackageLock},
     report::{
-        checksums, dot,
+        checksums, dot, graph,
         manifest::{
             BuildManifest, BuilderRecord, FileRecord, ImageRecord, InputsRecord, MANIFEST_VERSION, OutputRecord, RepositoryRecord,
             ToolRecord,
@@ -34,6 +34,8 @@ use crate::{
 pub(super) const CHECKSUMS: &str = "SHA256SUMS";
 const MANIFEST: &str = "manifest.json";
 const GRAPH: &str = "deps.dot";
+/// The drawn graph, there only when it is asked for.
+pub(super) const DRAWING: &str = "deps.svg";
 
 /// Why there are no outputs.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +68,9 @@ pub(super) struct Described<'a> {
 }
 
 /// Converts the raw disk into the formats that the template asks for, in the work folder, and returns their names.
-pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir) -> Result<Vec<String>, OutputError> {
+pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir, epoch: u64) -> Result<Vec<String>, OutputError> {
     let base = format!("{}-{}", spec.name, spec.version);
-    Ok(artifact::emit_all(raw, &spec.artifacts, work.path(), &base)?)
+    Ok(artifact::emit_all(raw, &spec.artifacts, work.path(), &base, epoch)?)
 }
 
 /// Writes the reports, hashes everything and puts it into the output folder.
@@ -90,10 +92,13 @@ pub(super) fn publish(
         ("packages.txt", packages::render(&contents.packages)),
         ("sbom.spdx.json", spdx::render(&identity, &contents.origin, &contents.packages, &contents.dependencies)),
     ];
-    let graph = dot::render(&contents.packages, &contents.dependencies);
+    let dot = dot::render(&contents.packages, &contents.dependencies);
     match &options.dotfile {
-        Some(path) => write(path, &graph)?,
-        None => reports.push((GRAPH, graph)),
+        Some(path) => write(path, &dot)?,
+        None => reports.push((GRAPH, dot)),
+    }
+    if options.graph {
+        reports.push((DRAWING, graph::render(&contents.packages, &contents.dependencies)));
     }
     for (name, text) in &reports {
         write(&work.file(name), text)?;
@@ -139,8 +144,9 @@ fn record(path: &Path, name: &str) -> Result<OutputRecord, OutputError> {
         "packages.txt" => "packages",
         "sbom.spdx.json" => "spdx",
         GRAPH => "dot",
+        DRAWING => "svg",
         MANIFEST => "manifest",
-        _ => ["raw", "qcow2"].into_iter().find_map(|format| name.rfind(&format!(".{format}")).map(|at| &name[at + 1..])).unwrap_or("file"),
+        _ => artifact::format_in_name(name).unwrap_or("file"),
     };
     Ok(OutputRecord { name: name.to_owned(), format: format.to_owned(), size, sha256 })
 }

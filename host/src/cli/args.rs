@@ -8,6 +8,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use oic_config::{spec::Arch, units::ByteSize};
+use oic_disk_formats::{Compression, Format};
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()
@@ -104,6 +105,12 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Boot an image in a virtual machine, without changing it
     Boot(BootArgs),
+    /// Convert an image to another format
+    Convert(ConvertArgs),
+    /// Tell what is in an image, without mounting it
+    Inspect(InspectArgs),
+    /// Tell what differs between two images
+    Compare(CompareArgs),
     /// Tell what this machine offers, and what to do about what it lacks
     Doctor(DoctorArgs),
     /// Show or write the global configuration
@@ -153,9 +160,22 @@ pub(crate) struct BuildArgs {
     /// File for the dependency graph [default: deps.dot in the output folder]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) dotfile: Option<PathBuf>,
+    /// Also draw the dependency graph: deps.svg in the output folder
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) graph: Option<GraphFormat>,
+    /// File for a page that shows how long everything took
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) timing: Option<PathBuf>,
     /// Tell why each part of the image was made or taken from an earlier build
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+/// What the dependency graph is drawn as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// A drawing for any browser
+    Svg,
 }
 
 /// `oic lock`.
@@ -245,6 +265,100 @@ pub(crate) struct BootArgs {
     /// Use what the cache has, and never the network
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+/// `oic convert`.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// Image to read, in any format, compressed or not
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    /// File to write; it is replaced when the new one is complete
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: PathBuf,
+    /// Format to write [default: what the name of the output says]
+    #[arg(short, long, value_name = "FORMAT", value_parser = format_parser())]
+    pub(crate) format: Option<Format>,
+    /// Compression to write [default: what the name of the output says]
+    #[arg(short, long, value_name = "METHOD", value_parser = compression_parser())]
+    pub(crate) compress: Option<CompressMode>,
+}
+
+/// `oic inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Image to look at, in any format, compressed or not
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    /// Also write the installed packages as an SPDX document [default file: NAME.spdx.json]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, value_hint = ValueHint::FilePath)]
+    pub(crate) extract_sbom: Option<Option<PathBuf>>,
+}
+
+/// `oic compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// First image
+    #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
+    pub(crate) left: PathBuf,
+    /// Second image
+    #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
+    pub(crate) right: PathBuf,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    /// What to compare
+    #[arg(long, value_name = "MODE", default_value = "full")]
+    pub(crate) mode: CompareMode,
+}
+
+/// What `oic compare` compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompareMode {
+    /// Everything
+    Full,
+    /// The packages alone, of images or of SPDX documents
+    Spdx,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReportArgs {
+    /// How to write the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: ReportFormat,
+    /// File to write the report to instead of standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For a terminal
+    Text,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// A page for a browser, in one file
+    Html,
+}
+
+/// How an output is compressed, or that it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CompressMode(pub(crate) Option<Compression>);
+
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+}
+
+fn compression_parser() -> impl TypedValueParser<Value = CompressMode> {
+    let names = ["none"].into_iter().chain(Compression::ALL.map(Compression::name));
+    PossibleValuesParser::new(names).try_map(|name| {
+        if name == "none" { Ok(CompressMode(None)) } else { name.parse().map(|compression| CompressMode(Some(compression))) }
+    })
 }
 
 /// Returns a size of memory in MiB.

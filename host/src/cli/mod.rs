@@ -138,6 +138,9 @@ fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> R
     match command {
         Command::Boot(args) => commands::boot(&args.into(), &context()?),
         Command::Build(args) => commands::build(args.into(), context()?),
+        Command::Convert(args) => commands::convert(args.try_into()?, context()?),
+        Command::Inspect(args) => commands::inspect(args.into(), context()?),
+        Command::Compare(args) => commands::compare(args.into(), context()?),
         Command::Lock(args) => commands::lock(args.into(), context()?),
         Command::Validate(args) => commands::validate(&args.into(), &context()?),
         Command::Completions(args) => commands::completions(args.shell, printer),

@@ -20,10 +20,14 @@ use clap::ValueEnum as _;
 use etcetera::BaseStrategy as _;
 use oic_builder_vm::Cancel;
 use oic_config::spec::Arch;
+use oic_disk_formats::{Compression, Format};
 use serde_saphyr::Spanned;
 
 use super::{
-    args::{BootArgs, BuildArgs, ColorMode, ConfigInitArgs, DoctorArgs, GlobalArgs, LockArgs, ProgressMode, TemplateArgs, ValidateArgs},
+    args::{
+        BootArgs, BuildArgs, ColorMode, CompareArgs, CompareMode, ConfigInitArgs, ConvertArgs, DoctorArgs, GlobalArgs, InspectArgs,
+        LockArgs, ProgressMode, ReportArgs, TemplateArgs, ValidateArgs,
+    },
     command_error::CommandError,
     config_file::{self, ConfigFile, Document, LogLevel},
     printer::Colors,
@@ -383,6 +387,10 @@ pub(crate) struct BuildSettings {
     pub(crate) offline: bool,
     /// Where the dependency graph goes instead of into the output folder.
     pub(crate) dotfile: Option<PathBuf>,
+    /// Whether the dependency graph is drawn, too.
+    pub(crate) graph: bool,
+    /// Where the page with the times goes, if it is wanted.
+    pub(crate) timing: Option<PathBuf>,
     /// Whether to tell why each part was made or not.
     pub(crate) explain: bool,
 }
@@ -403,6 +411,8 @@ impl From<BuildArgs> for BuildSettings {
             without_repositories: args.lock.without_repository,
             offline: args.lock.offline,
             dotfile: args.dotfile,
+            graph: args.graph.is_some(),
+            timing: args.timing,
             explain: args.explain,
         }
     }
@@ -483,6 +493,74 @@ impl From<BootArgs> for BootSettings {
             arch: args.arch,
             offline: args.offline,
         }
+    }
+}
+
+/// What `oic convert` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConvertSettings {
+    /// The image to read.
+    pub(crate) input: PathBuf,
+    /// The file to write.
+    pub(crate) output: PathBuf,
+    /// The format to write.
+    pub(crate) format: Format,
+    /// How it is compressed.
+    pub(crate) compression: Option<Compression>,
+}
+
+impl TryFrom<ConvertArgs> for ConvertSettings {
+    type Error = CommandError;
+
+    fn try_from(args: ConvertArgs) -> Result<Self, CommandError> {
+        let name = args.output.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let named = Compression::ALL.into_iter().find(|compression| name.ends_with(&format!(".{}", compression.extension())));
+        let inner = named.and_then(|named| name.strip_suffix(&format!(".{}", named.extension()))).unwrap_or(&name);
+        let by_name = || Format::ALL.into_iter().find(|format| inner.ends_with(&format!(".{}", format.extension())));
+        let format = args.format.or_else(by_name).ok_or_else(|| {
+            CommandError::usage(format!("the name `{}` does not say which format to write", args.output.display()))
+                .with_hint(format!("name it with `--format`: {}", Format::ALL.map(Format::name).join(", ")))
+        })?;
+        let compression = args.compress.map_or(named, |mode| mode.0);
+        Ok(Self { input: args.input, output: args.output, format, compression })
+    }
+}
+
+/// What `oic inspect` does.
+#[derive(Debug, Clone)]
+pub(crate) struct InspectSettings {
+    /// The image.
+    pub(crate) image: PathBuf,
+    /// How the report is written.
+    pub(crate) report: ReportArgs,
+    /// Where the packages go as an SPDX document, if they do.
+    pub(crate) sbom: Option<PathBuf>,
+}
+
+impl From<InspectArgs> for InspectSettings {
+    fn from(args: InspectArgs) -> Self {
+        let by_name = || PathBuf::from(format!("{}.spdx.json", args.image.file_name().unwrap_or_default().to_string_lossy()));
+        let sbom = args.extract_sbom.map(|file| file.unwrap_or_else(by_name));
+        Self { sbom, image: args.image, report: args.report }
+    }
+}
+
+/// What `oic compare` does.
+#[derive(Debug, Clone)]
+pub(crate) struct CompareSettings {
+    /// The first image.
+    pub(crate) left: PathBuf,
+    /// The second image.
+    pub(crate) right: PathBuf,
+    /// How the report is written.
+    pub(crate) report: ReportArgs,
+    /// What is compared.
+    pub(crate) mode: CompareMode,
+}
+
+impl From<CompareArgs> for CompareSettings {
+    fn from(args: CompareArgs) -> Self {
+        Self { left: args.left, right: args.right, report: args.report, mode: args.mode }
     }
 }
 

@@ -21,4 +21,4 @@ mod settings;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;
-pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name};
+pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name, store_tag};

@@ -245,7 +245,7 @@ fn decompress(package: &Path, output: &mut File, entry: &Path) -> Result<(), Deb
     for (name, limit) in [("control.tar", MAX_CONTROL), ("data.tar", MAX_MEMBER)] {
         let member = members.iter().find(|member| member.name.starts_with(name.as_bytes()));
         let member = member.ok_or_else(|| not_a_deb(format!("it has no `{name}`")))?;
-        let mut source = file.file().try_clone().map_err(reading)?;
+        let mut source = file.try_clone().map_err(reading)?;
         // The handle's position is shared by its clones, but this package is read by this thread alone.
         source.seek(SeekFrom::Start(member.offset)).map_err(reading)?;
         let mut reader = decoder(&member.name[name.len()..], source.take(member.size)).map_err(|reason| not_a_deb(reason.to_string()))?;

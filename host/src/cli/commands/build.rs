@@ -23,6 +23,7 @@ use crate::{
         settings::BuildSettings,
         template::plural,
     },
+    report::timing,
     toolchain::guest_arch,
 };
 
@@ -45,6 +46,16 @@ impl Hint for OutputDirError {
         vec!["name another folder with `--output`".into()]
     }
 }
+
+/// The page with the times cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write `{}`", path.display())]
+struct TimingError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Hint for TimingError {}
 
 /// Builds the template's image for every architecture that is asked for.
 pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), CommandError> {
@@ -71,9 +82,15 @@ struct Stop {
 /// Builds the images, as many side by side as this machine can bear. One that fails does not stop the others.
 fn build_all(settings: &BuildSettings, context: &Context, stop: &Stop, progress: &Arc<Progress>) -> Result<(), CommandError> {
     let specs = settings.overrides.load(&settings.template, &context.settings, &context.printer)?;
-    if specs.len() > 1 && settings.dotfile.is_some() {
-        return Err(CommandError::usage(format!("`--dotfile` names one file, and {} images are built", specs.len()))
-            .with_hint("leave it out: each output folder has its own deps.dot"));
+    for (option, file) in [("--dotfile", &settings.dotfile), ("--timing", &settings.timing)] {
+        if specs.len() > 1 && file.is_some() {
+            let error = CommandError::usage(format!("`{option}` names one file, and {} images are built", specs.len()));
+            return Err(error.with_hint(if option == "--dotfile" {
+                "leave it out: each output folder has its own deps.dot"
+            } else {
+                "build one architecture at a time"
+            }));
+        }
     }
     let images: Vec<_> =
         specs.iter().map(|spec| (spec, progress.image(if specs.len() == 1 { "" } else { spec.target.arch.name() }))).collect();
@@ -166,8 +183,12 @@ fn build_image(
         lock_file: settings.lock_file.clone(),
         lock_use: settings.lock_use,
         dotfile: settings.dotfile.clone(),
+        graph: settings.graph,
     };
     let outcome = build::build(spec, &options, progress)?;
+    if let Some(path) = &settings.timing {
+        write_timing(path, &format!("{}-{}-{}", spec.name, spec.version, spec.target.arch), progress)?;
+    }
     let outputs = outcome.outputs.into_iter().map(|output| FinishedOutput {
         path: output_dir.join(&output.name).to_string_lossy().into_owned(),
         size: output.size,
@@ -175,6 +196,13 @@ fn build_image(
     });
     progress.succeed(&outputs.collect::<Vec<_>>(), settings.explain);
     Ok(())
+}
+
+/// Writes the page with the times.
+fn write_timing(path: &Path, image: &str, progress: &ImageProgress) -> Result<(), CommandError> {
+    let (total, spans) = progress.timeline();
+    let failed = |source| CommandError::new(ExitCode::Output, TimingError { path: path.to_owned(), source });
+    fs::write(path, timing::render(image, total, &spans)).map_err(failed)
 }
 
 /// Returns the folder for the outputs of one image.

@@ -2,9 +2,12 @@
 
 mod boot;
 mod build;
+mod compare;
 mod completions;
 mod config;
+mod convert;
 mod doctor;
+mod inspect;
 mod lock;
 mod man;
 mod validate;
@@ -12,9 +15,12 @@ mod version;
 
 pub(crate) use boot::boot;
 pub(crate) use build::build;
+pub(crate) use compare::compare;
 pub(crate) use completions::completions;
 pub(crate) use config::{config_init, config_show};
+pub(crate) use convert::convert;
 pub(crate) use doctor::doctor;
+pub(crate) use inspect::inspect;
 pub(crate) use lock::lock;
 pub(crate) use man::man;
 pub(crate) use validate::validate;
