@@ -49,7 +49,7 @@ pub use event::{AgentEvent, LogLevel};
 pub use hello::{Hello, HelloAck};
 pub use plan::{
     AccountPassword, ComposePlan, DebInstall, FileContent, FileEntry, GroupAccount, Hook, InitramfsCompression, InitramfsPlan, LocalePlan,
-    ScriptedPackage, Seal, ServicePlan, Step, StoreBlob, UserAccount,
+    RpmInstall, ScriptedPackage, Seal, ServicePlan, Step, StoreBlob, UserAccount,
 };
 pub use report::{AgentError, AgentErrorKind, ComposeReport, KernelReport, Outcome};
 pub use version::{PROTOCOL_VERSION, ProtocolVersion};
