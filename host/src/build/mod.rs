@@ -182,6 +182,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         install: unpacked.install,
         fstab: fstab::render(disk, &identity),
         cmdline: cmdline.clone(),
+        keys: host.keys(spec, &locked)?,
         files,
     })?;
     session::compose(&guest(spec, &toolchain, &root_disk, &host, &work)?, plan, observer, &options.host.cancel)?;

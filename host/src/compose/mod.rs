@@ -16,6 +16,8 @@
 mod files;
 mod password;
 mod plan;
+mod sources;
 
 pub use password::PasswordError;
 pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name};
+pub use sources::RepositoryKeys;

@@ -8,6 +8,7 @@ use oic_protocol::{
 use super::{
     files::{SystemFiles, system_files},
     password::{self, PasswordError},
+    sources::RepositoryKeys,
 };
 use crate::lock::LockedImage;
 
@@ -40,6 +41,8 @@ pub struct ComposeInput<'a> {
     pub fstab: String,
     /// The whole kernel command line, `root=` included.
     pub cmdline: String,
+    /// The keys of the repositories that the image lists.
+    pub keys: RepositoryKeys,
     /// The template's files.
     pub files: Vec<HostFile>,
 }
@@ -65,8 +68,8 @@ pub enum LowerError {
 /// # Errors
 /// Fails when a user's settings cannot hold in this image.
 pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
-    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, files } = input;
-    let SystemFiles { files: system, enable } = system_files(spec, lock, &cmdline);
+    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, keys, files } = input;
+    let SystemFiles { files: system, enable } = system_files(spec, lock, &keys, &cmdline);
     let mut root_files = vec![super::files::root_file("/etc/fstab", fstab)];
     root_files.extend(system);
     let (root_owned, others): (Vec<_>, Vec<_>) =
