@@ -185,13 +185,7 @@ pub fn resolve(
     warn_of_unverified(access, &spec.repositories);
     let arch = spec.target.arch;
     let family = spec.provider.ecosystem;
-    let (base, base_set) = match family {
-        Ecosystem::Deb => ("required", BaseSet::Required),
-        // What every installation has is for the template to say.
-        Ecosystem::Rpm => ("none", BaseSet::None),
-    };
-    let recommends = spec.system.weak_dependencies;
-    let inputs = SolveInputs { arch, requests: &spec.system.packages, repositories: &spec.repositories, base, recommends };
+    let inputs = image_inputs(spec);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
     let what = || format!("{} on {arch}", spec.name);
@@ -200,7 +194,7 @@ pub fn resolve(
     }
     let known_keys = known.map_or(&[][..], |image| &image.repositories);
     let Choice { repositories, packages } = match family {
-        Ecosystem::Deb => deb::choose(access, &inputs, base_set, known_keys)?,
+        Ecosystem::Deb => deb::choose(access, &inputs, BaseSet::Required, known_keys)?,
         Ecosystem::Rpm => rpm::choose(access, &inputs, known_keys)?,
     };
     let section = LockedImage {
@@ -213,6 +207,49 @@ pub fn resolve(
     };
     let diff = known.map(|image| LockDiff::between(&image.packages, &section.packages));
     Ok(Resolved { section, is_from_lock: false, diff })
+}
+
+/// Returns what the choice of an image's packages depends on.
+fn image_inputs(spec: &ImageSpec) -> SolveInputs<'_> {
+    let base = match spec.provider.ecosystem {
+        Ecosystem::Deb => "required",
+        // What every installation has is for the template to say.
+        Ecosystem::Rpm => "none",
+    };
+    SolveInputs {
+        arch: spec.target.arch,
+        requests: &spec.system.packages,
+        repositories: &spec.repositories,
+        base,
+        recommends: spec.system.weak_dependencies,
+    }
+}
+
+/// Returns the lock's choice for an image, if it has one that fits.
+#[must_use]
+pub fn locked_image<'a>(spec: &ImageSpec, lock: &'a PackageLock) -> Option<&'a LockedImage> {
+    let digest = image_inputs(spec).digest();
+    lock.image(spec.target.arch).filter(|image| image.spec == digest)
+}
+
+/// Returns the lock's choice for tools, if it has one that fits.
+///
+/// # Errors
+/// Fails when there are no tools for the architecture.
+pub fn locked_tools(name: &str, arch: Arch, packages: &[&str], lock: &PackageLock) -> Result<Option<LockedTools>, ResolveError> {
+    let repositories = tools_repositories(arch)?;
+    let requests = tool_requests(name, packages);
+    let digest = tool_inputs(arch, &requests, &repositories).digest();
+    Ok(lock.tools(name, arch).filter(|tools| tools.spec == digest).cloned())
+}
+
+fn tool_requests(name: &str, packages: &[&str]) -> Vec<PackageRequest> {
+    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
+    packages.iter().map(request).collect()
+}
+
+fn tool_inputs<'a>(arch: Arch, requests: &'a [PackageRequest], repositories: &'a [Repository]) -> SolveInputs<'a> {
+    SolveInputs { arch, requests, repositories, base: "none", recommends: false }
 }
 
 /// Refuses what this version cannot resolve.
@@ -267,9 +304,8 @@ pub fn resolve_tools(
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedTools>, ResolveError> {
     let repositories = tools_repositories(arch)?;
-    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
-    let requests: Vec<_> = packages.iter().map(request).collect();
-    let inputs = SolveInputs { arch, requests: &requests, repositories: &repositories, base: "none", recommends: false };
+    let requests = tool_requests(name, packages);
+    let inputs = tool_inputs(arch, &requests, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.tools(name, arch));
     let what = || format!("oic's tools `{name}` on {arch}");
