@@ -70,15 +70,13 @@ pub enum LowerError {
 pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
     let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, keys, files } = input;
     let SystemFiles { files: system, enable } = system_files(spec, lock, &keys, &cmdline);
+    let store_tag = if install.unpack.is_empty() { store_tag(&files) } else { Some(STORE_TAG.to_owned()) };
     let mut root_files = vec![super::files::root_file("/etc/fstab", fstab)];
     root_files.extend(system);
     let (root_owned, others): (Vec<_>, Vec<_>) =
         files.into_iter().map(lower_file).partition(|file| file.owner == "root" && file.group == "root");
     root_files.extend(root_owned);
     let users = spec.system.users.iter().map(|user| lower_user(spec, lock, user)).collect::<Result<Vec<_>, _>>()?;
-    let uses_store =
-        !install.unpack.is_empty() || root_files.iter().chain(&others).any(|file| matches!(file.content, FileContent::Store(_)));
-
     let mut steps = vec![Step::InstallDeb(install), Step::WriteFiles(root_files)];
     if !users.is_empty() {
         steps.push(Step::CreateUsers(users));
@@ -102,8 +100,13 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
         must_exist: vec!["/var/lib/dpkg/status".into(), "/etc/os-release".into()],
         ..Seal::default()
     }));
-    let store_tag = uses_store.then(|| STORE_TAG.to_owned());
     Ok(ComposePlan { source_date_epoch, store_tag, network: spec.builder.network, steps })
+}
+
+/// Returns the tag of the store if the guest reads one of these files there.
+#[must_use]
+pub fn store_tag(files: &[HostFile]) -> Option<String> {
+    files.iter().any(|file| matches!(file.content, FileContent::Store(_))).then(|| STORE_TAG.to_owned())
 }
 
 /// Returns the wire form of one of the template's files.

@@ -90,7 +90,7 @@ fn packages_that_are_not_as_they_should_be() {
     fetch_image(&world.access(), &trusted, &image).unwrap();
     insta::assert_snapshot!(world.messages.0.lock().unwrap().join("\n"), @"the repository `test` [template.yml:3:1]: nothing of it is verified, neither its metadata nor its packages");
     // What has passed unverified is looked at when it has to be.
-    let image = LockedImage { spec: image_inputs(&spec).digest(), ..image };
+    let image = LockedImage { spec: image_inputs(&spec, &spec.repositories).digest(), ..image };
     assert!(words(&fetch_image(&world.access(), &spec, &image).unwrap_err()).contains("it is not signed"));
 }
 
