@@ -46,8 +46,17 @@ fn main() -> io::Result<()> {
 }
 
 /// The folders and files of the workspace that the program is made of.
-const SOURCES: [&str; 8] =
-    ["Cargo.lock", "builder-vm/capng/src", "builder-vm/src", "config/osv", "config/schema", "config/src", "host/src", "protocol/src"];
+const SOURCES: [&str; 9] = [
+    "Cargo.lock",
+    "builder-vm/capng/src",
+    "builder-vm/src",
+    "config/osv",
+    "config/schema",
+    "config/src",
+    "disk-formats/src",
+    "host/src",
+    "protocol/src",
+];
 
 /// Returns the digest of all sources by their names and contents. Those that are not there, because the crate was taken out of
 /// its workspace, have no part in it; the versions of the crates are in the program anyway.

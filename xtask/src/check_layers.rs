@@ -22,7 +22,9 @@ use source::Source;
 /// Fails when a rule is broken, and when a file cannot be read.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let mut files = Vec::new();
-    for folder in ["config/src", "protocol/src", "builder-vm/src", "guest-agent/src", "host/src", "xtask/src", "tests/src"] {
+    for folder in
+        ["config/src", "disk-formats/src", "protocol/src", "builder-vm/src", "guest-agent/src", "host/src", "xtask/src", "tests/src"]
+    {
         collect(root, &root.join(folder), &mut files)?;
     }
     files.sort();

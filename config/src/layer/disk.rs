@@ -47,12 +47,18 @@ pub enum ArtifactName {
     Raw,
     /// QEMU.
     Qcow2,
-    /// Virtual PC.
+    /// Virtual PC, with all bytes, as Azure takes it.
     Vhd,
+    /// Virtual PC, without empty blocks.
+    #[serde(rename = "vhd-dynamic")]
+    VhdDynamic,
     /// Hyper-V.
     Vhdx,
     /// VMware.
     Vmdk,
+    /// VMware, compressed for transport (streamOptimized).
+    #[serde(rename = "vmdk-stream")]
+    VmdkStream,
     /// VirtualBox.
     Vdi,
     /// The root filesystem alone.

@@ -180,10 +180,16 @@ pub enum ArtifactFormat {
     Qcow2,
     /// Virtual PC fixed disk.
     Vhd,
+    /// Virtual PC dynamic disk.
+    #[serde(rename = "vhd-dynamic")]
+    VhdDynamic,
     /// Hyper-V virtual hard disk v2.
     Vhdx,
-    /// VMware.
+    /// VMware, one sparse file.
     Vmdk,
+    /// VMware, compressed for transport.
+    #[serde(rename = "vmdk-stream")]
+    VmdkStream,
     /// VirtualBox.
     Vdi,
     /// Bare root filesystem.

@@ -2,12 +2,9 @@
 
 use super::{Context, layout};
 use crate::diagnostic::{Code, Finding};
-use crate::layer::{self, ArtifactName, CompressionName, FilesystemName, Layer, Located, Text};
+use crate::layer::{self, FilesystemName, Layer, Located, Text};
 use crate::source::Origin;
-use crate::spec::{
-    Arch, ArtifactFormat, ArtifactSpec, BootType, Bootloader, Compression, Disk, DiskSize, Filesystem, Guid, ImageType, Partition,
-    PartitionTableKind, PartitionType,
-};
+use crate::spec::{Arch, BootType, Bootloader, Disk, DiskSize, Filesystem, Guid, ImageType, Partition, PartitionTableKind, PartitionType};
 use crate::units::ByteSize;
 
 /// Smallest file system with 32-bit FAT entries: 65,525 clusters of 512 bytes and its tables.
@@ -355,61 +352,4 @@ pub(crate) fn check_fat_size(partition: &Partition, size: ByteSize, origin: Orig
         let finding = Finding::error(Code::Contradiction, message).hint("make it larger (512MiB holds two kernels), or use `fat16`");
         cx.report(finding, origin, &format!("disk.partitions[{}]", partition.id));
     }
-}
-
-/// Returns the output files: the disk itself when the template names none.
-pub(crate) fn artifacts(layer: &Layer, cx: &mut Context<'_>) -> Vec<ArtifactSpec> {
-    let (fallback, given) = match cx.image_type {
-        ImageType::Raw => (ArtifactFormat::Raw, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
-        ImageType::Wsl2 => (ArtifactFormat::Wsl2, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
-        ImageType::Img | ImageType::Iso => (ArtifactFormat::Raw, None),
-    };
-    let mut artifacts = Vec::new();
-    for artifact in given.map_or(&[][..], |list| list.value()) {
-        let Some(spec) = self::artifact(artifact, cx) else { continue };
-        if artifacts.contains(&spec) {
-            cx.warn(artifact.origin, "disk.artifacts", "the same output file is asked for twice");
-        } else {
-            artifacts.push(spec);
-        }
-    }
-    if artifacts.is_empty() {
-        artifacts.push(ArtifactSpec { format: fallback, compression: Compression::None });
-    }
-    artifacts
-}
-
-fn artifact(given: &Located<layer::Artifact>, cx: &mut Context<'_>) -> Option<ArtifactSpec> {
-    let name = given.format.as_ref()?;
-    let format = match *name.value() {
-        ArtifactName::Raw => ArtifactFormat::Raw,
-        ArtifactName::Qcow2 => ArtifactFormat::Qcow2,
-        ArtifactName::Vhd => ArtifactFormat::Vhd,
-        ArtifactName::Vhdx => ArtifactFormat::Vhdx,
-        ArtifactName::Vmdk => ArtifactFormat::Vmdk,
-        ArtifactName::Vdi => ArtifactFormat::Vdi,
-        ArtifactName::Ext4 => ArtifactFormat::Ext4,
-        ArtifactName::Squashfs => ArtifactFormat::Squashfs,
-        ArtifactName::Tar if cx.image_type == ImageType::Wsl2 => ArtifactFormat::Wsl2,
-        ArtifactName::Tar => ArtifactFormat::Tar,
-        ArtifactName::Oci => ArtifactFormat::Oci,
-    };
-    if !matches!(format, ArtifactFormat::Raw | ArtifactFormat::Qcow2 | ArtifactFormat::Wsl2) {
-        cx.unsupported(
-            name.origin,
-            "disk.artifacts[].type",
-            "this format cannot be written yet; use `raw` or `qcow2`, and convert it with qemu-img",
-        );
-    }
-    let compression = match given.compression.as_ref().map(|compression| (*compression.value(), compression.origin)) {
-        None | Some((CompressionName::None, _)) => Compression::None,
-        Some((CompressionName::Gz | CompressionName::Gzip, _)) => Compression::Gz,
-        Some((CompressionName::Xz, _)) => Compression::Xz,
-        Some((CompressionName::Zstd, _)) => Compression::Zstd,
-        Some((CompressionName::Bz2, origin)) => {
-            cx.unsupported(origin, "disk.artifacts[].compression", "bzip2 cannot be written yet; use `zstd`, `xz` or `gz`");
-            Compression::Bz2
-        }
-    };
-    Some(ArtifactSpec { format, compression })
 }

@@ -6,6 +6,7 @@
 //!
 //! What is valid and cannot be built yet goes to [`Context::unsupported`], never to the findings.
 
+mod artifacts;
 mod disk;
 mod layout;
 mod packages;
@@ -128,7 +129,7 @@ pub(crate) fn validate(
     let repositories = packages::repositories(layer, &mut cx);
     let system = system::system(layer, &name, &mut cx);
     let disk = disk::disk(layer, system.bootloader, &mut cx);
-    let artifacts = disk::artifacts(layer, &mut cx);
+    let artifacts = artifacts::artifacts(layer, &mut cx);
     let builder = builder(layer, &mut cx);
     let snapshot = snapshot(layer, &mut cx);
     let unsupported = std::mem::take(&mut cx.unsupported);

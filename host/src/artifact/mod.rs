@@ -1,46 +1,61 @@
-//! Finished files: conversion to other disk formats, compression, checksums.
+//! Finished files: conversion to other disk formats, and compression.
 //!
 //! ```text
-//! raw disk → qcow2 → compressed → SHA256SUMS
-//!          → compressed
-//!          → renamed (last, so that nothing is copied)
+//! raw disk ─┬─► container ─┬─► as it is
+//!           │              └─► compressed
+//!           ├─► compressed
+//!           └─► renamed (last, so that nothing is copied)
 //! ```
 //!
-//! Everything runs on all processors and skips holes. Output bytes depend on the input alone: work is cut into pieces of fixed
-//! size, whatever the number of processors, and nothing records times or names. Files appear under their names only when
-//! they are complete.
+//! All outputs are made at the same time, from the one raw disk; the containers are [`oic_disk_formats`]'. Holes are
+//! skipped. Output bytes depend on the input alone. Files appear under their names only when they are complete.
 
-pub mod compress;
-pub mod qcow2;
-mod sparse;
+pub mod bare;
+pub mod convert;
+pub mod open;
 
 use std::{
+    collections::BTreeMap,
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
 use oic_config::spec::{ArtifactFormat, ArtifactSpec, Compression};
+use oic_disk_formats::{self as disk_formats, Format, SparseFile, Stamp};
 use rayon::prelude::*;
-pub use sparse::SparseFile;
 
-use crate::digest::Sha256Digest;
+use bare::{BareError, BareRoot};
 
-/// Name of the file with the checksums of all others.
-pub const CHECKSUMS_NAME: &str = "SHA256SUMS";
+/// Every format.
+const ALL: [ArtifactFormat; 13] = [
+    ArtifactFormat::Raw,
+    ArtifactFormat::Qcow2,
+    ArtifactFormat::Vhd,
+    ArtifactFormat::VhdDynamic,
+    ArtifactFormat::Vhdx,
+    ArtifactFormat::Vmdk,
+    ArtifactFormat::VmdkStream,
+    ArtifactFormat::Vdi,
+    ArtifactFormat::Ext4,
+    ArtifactFormat::Squashfs,
+    ArtifactFormat::Tar,
+    ArtifactFormat::Oci,
+    ArtifactFormat::Wsl2,
+];
 
 /// Why an output file cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// The format is none that is made yet.
-    #[error(
-        "output files of type {format:?} with compression {compression:?} cannot be made: types raw and qcow2 with none, gz, xz or zstd can"
-    )]
-    Unsupported {
+    /// The format is none that is made of a disk or of this root filesystem.
+    #[error("output files of type {format:?} cannot be made of this image")]
+    NoSource {
         /// The format.
         format: ArtifactFormat,
-        /// The compression.
-        compression: Compression,
     },
+    /// A root filesystem cannot be written.
+    #[error(transparent)]
+    Bare(#[from] BareError),
     /// A file cannot be read or written.
     #[error("cannot {operation} `{}`", path.display())]
     Io {
@@ -53,65 +68,104 @@ pub enum ArtifactError {
     },
 }
 
+/// Returns the container of an output file, none for those that hold no disk.
+#[must_use]
+pub fn disk_format(format: ArtifactFormat) -> Option<Format> {
+    match format {
+        ArtifactFormat::Raw => Some(Format::Raw),
+        ArtifactFormat::Qcow2 => Some(Format::Qcow2),
+        ArtifactFormat::Vhd => Some(Format::Vhd),
+        ArtifactFormat::VhdDynamic => Some(Format::VhdDynamic),
+        ArtifactFormat::Vhdx => Some(Format::Vhdx),
+        ArtifactFormat::Vmdk => Some(Format::Vmdk),
+        ArtifactFormat::VmdkStream => Some(Format::VmdkStream),
+        ArtifactFormat::Vdi => Some(Format::Vdi),
+        ArtifactFormat::Ext4 | ArtifactFormat::Squashfs | ArtifactFormat::Tar | ArtifactFormat::Oci | ArtifactFormat::Wsl2 => None,
+    }
+}
+
+/// Returns how an output file is compressed.
+#[must_use]
+pub fn compression(compression: Compression) -> Option<disk_formats::Compression> {
+    match compression {
+        Compression::None => None,
+        Compression::Gz => Some(disk_formats::Compression::Gz),
+        Compression::Xz => Some(disk_formats::Compression::Xz),
+        Compression::Zstd => Some(disk_formats::Compression::Zstd),
+        Compression::Bz2 => Some(disk_formats::Compression::Bz2),
+    }
+}
+
+/// Returns the end of an output file's name, without compression.
+fn suffix(format: ArtifactFormat) -> &'static str {
+    match format {
+        ArtifactFormat::Raw => ".raw",
+        ArtifactFormat::Qcow2 => ".qcow2",
+        ArtifactFormat::Vhd => ".vhd",
+        // Beside the fixed one, which has the same ending.
+        ArtifactFormat::VhdDynamic => "-dynamic.vhd",
+        ArtifactFormat::Vhdx => ".vhdx",
+        ArtifactFormat::Vmdk => ".vmdk",
+        ArtifactFormat::VmdkStream => "-stream.vmdk",
+        ArtifactFormat::Vdi => ".vdi",
+        ArtifactFormat::Ext4 => ".ext4",
+        ArtifactFormat::Squashfs => ".squashfs",
+        ArtifactFormat::Tar => ".tar",
+        ArtifactFormat::Oci => ".oci.tar",
+        ArtifactFormat::Wsl2 => ".wsl",
+    }
+}
+
 /// Returns the name of an output file.
 #[must_use]
 pub fn file_name(base: &str, spec: ArtifactSpec) -> String {
-    let format = match spec.format {
-        ArtifactFormat::Raw => "raw",
-        ArtifactFormat::Qcow2 => "qcow2",
-        ArtifactFormat::Vhd => "vhd",
-        ArtifactFormat::Vhdx => "vhdx",
-        ArtifactFormat::Vmdk => "vmdk",
-        ArtifactFormat::Vdi => "vdi",
-        ArtifactFormat::Ext4 => "ext4",
-        ArtifactFormat::Squashfs => "squashfs",
-        ArtifactFormat::Tar | ArtifactFormat::Wsl2 => "tar",
-        ArtifactFormat::Oci => "oci",
-    };
-    let compression = match spec.compression {
-        Compression::None => "",
-        Compression::Gz => ".gz",
-        Compression::Xz => ".xz",
-        Compression::Zstd => ".zst",
-        Compression::Bz2 => ".bz2",
-    };
-    format!("{base}.{format}{compression}")
+    let compression = compression(spec.compression).map(|compression| format!(".{}", compression.extension())).unwrap_or_default();
+    format!("{base}{}{compression}", suffix(spec.format))
 }
 
-/// Makes all output files of a raw disk in a folder and returns their names. The raw disk is gone afterwards: it has been
-/// renamed if it is wanted as it is, and removed if not.
+/// Returns what the name of an output file says of its format, compression included: `raw.zst`, `dynamic.vhd`.
+#[must_use]
+pub fn format_in_name(name: &str) -> Option<&str> {
+    let found = ALL.into_iter().filter_map(|format| Some((name.rfind(suffix(format))?, suffix(format).len())));
+    // Of two that end alike, the longer one says more.
+    let (at, _) = found.max_by_key(|(at, length)| (at + length, *length))?;
+    Some(&name[at + 1..])
+}
+
+/// The names of output files, by what they are made from.
+type Names = Result<Vec<Vec<String>>, ArtifactError>;
+
+/// Makes all output files of a raw disk, and of the root filesystem on it, in a folder and returns their names. The raw disk is
+/// gone afterwards: it has been renamed if it is wanted as it is, and removed if not.
 ///
 /// # Errors
-/// Fails when a format is none that is made, or files cannot be read or written.
-pub fn emit_all(raw: &Path, specs: &[ArtifactSpec], folder: &Path, base: &str) -> Result<Vec<String>, ArtifactError> {
+/// Fails when a format is made of neither, or files cannot be read or written.
+pub fn emit_all(
+    raw: &Path,
+    root: Option<&BareRoot<'_>>,
+    specs: &[ArtifactSpec],
+    folder: &Path,
+    base: &str,
+    epoch: u64,
+) -> Result<Vec<String>, ArtifactError> {
+    let mut formats: BTreeMap<Format, Vec<ArtifactSpec>> = BTreeMap::new();
+    let mut bare: BTreeMap<&str, Vec<ArtifactSpec>> = BTreeMap::new();
     for spec in specs {
-        let can = matches!(spec.format, ArtifactFormat::Raw | ArtifactFormat::Qcow2) && spec.compression != Compression::Bz2;
-        if !can {
-            return Err(ArtifactError::Unsupported { format: spec.format, compression: spec.compression });
+        match (disk_format(spec.format), root, spec.format) {
+            (Some(format), ..) => formats.entry(format).or_default().push(*spec),
+            (None, Some(_), ArtifactFormat::Ext4 | ArtifactFormat::Tar | ArtifactFormat::Oci) => {
+                bare.entry(suffix(spec.format)).or_default().push(*spec);
+            }
+            _ => return Err(ArtifactError::NoSource { format: spec.format }),
         }
     }
-    let mut names = Vec::new();
-    let mut qcow2 = None;
-    let wants =
-        |format, compressed: bool| specs.iter().find(|spec| spec.format == format && (spec.compression != Compression::None) == compressed);
-    if specs.iter().any(|spec| spec.format == ArtifactFormat::Qcow2) {
-        let path = folder.join(file_name(base, ArtifactSpec { format: ArtifactFormat::Qcow2, compression: Compression::None }));
-        place(&path, |file| qcow2::convert(&SparseFile::open(raw)?, file))?;
-        qcow2 = Some(path);
-    }
-    for spec in specs.iter().filter(|spec| spec.compression != Compression::None) {
-        let source = if spec.format == ArtifactFormat::Qcow2 { qcow2.as_deref().unwrap_or(raw) } else { raw };
-        let name = file_name(base, *spec);
-        place(&folder.join(&name), |file| compress::compress(&SparseFile::open(source)?, spec.compression, file))?;
-        names.push(name);
-    }
-    if let Some(path) = qcow2 {
-        match wants(ArtifactFormat::Qcow2, false) {
-            Some(spec) => names.push(file_name(base, *spec)),
-            None => remove(&path)?,
-        }
-    }
-    match wants(ArtifactFormat::Raw, false) {
+    let disk = SparseFile::open(raw).map_err(|source| ArtifactError::Io { operation: "read", path: raw.to_owned(), source })?;
+    let emit = |(format, specs): (&Format, &Vec<ArtifactSpec>)| emit(&disk, *format, specs, folder, base, epoch);
+    let emit_bare = |specs: &Vec<ArtifactSpec>| root.map_or_else(|| Ok(Vec::new()), |root| emit_root(root, specs, folder, base));
+    let (disks, roots): (Names, Names) =
+        rayon::join(|| formats.par_iter().map(emit).collect(), || bare.par_iter().map(|(_, specs)| emit_bare(specs)).collect());
+    let mut names = [disks?.concat(), roots?.concat()].concat();
+    match specs.iter().find(|spec| spec.format == ArtifactFormat::Raw && spec.compression == Compression::None) {
         Some(spec) => {
             let name = file_name(base, *spec);
             rename(raw, &folder.join(&name))?;
@@ -124,28 +178,77 @@ pub fn emit_all(raw: &Path, specs: &[ArtifactSpec], folder: &Path, base: &str) -
     Ok(names)
 }
 
-/// Writes [`CHECKSUMS_NAME`] for files of a folder.
-///
-/// # Errors
-/// Fails when a file cannot be read or the checksums cannot be written.
-pub fn write_checksums(folder: &Path, names: &[String]) -> Result<(), ArtifactError> {
-    let line = |name: &String| {
-        let path = folder.join(name);
-        let failed = |source| ArtifactError::Io { operation: "read", path: path.clone(), source };
-        let mut file = std::fs::File::open(&path).map_err(failed)?;
-        Ok(format!("{}  {name}\n", Sha256Digest::of_reader(&mut file).map_err(failed)?))
+/// Makes the output files of one container, all but the raw disk itself.
+fn emit(
+    disk: &SparseFile,
+    format: Format,
+    specs: &[ArtifactSpec],
+    folder: &Path,
+    base: &str,
+    epoch: u64,
+) -> Result<Vec<String>, ArtifactError> {
+    let (plain, compressed): (Vec<ArtifactSpec>, Vec<ArtifactSpec>) =
+        specs.iter().copied().partition(|spec| spec.compression == Compression::None);
+    if format == Format::Raw {
+        return compress_all(disk, &compressed, folder, base);
+    }
+    let Some(name) = specs.first().map(|spec| file_name(base, ArtifactSpec { compression: Compression::None, ..*spec })) else {
+        return Ok(Vec::new());
     };
-    let mut sorted = names.to_vec();
-    sorted.sort();
-    let lines: Result<Vec<String>, ArtifactError> = sorted.par_iter().map(line).collect();
-    let text = lines?.concat();
-    place(&folder.join(CHECKSUMS_NAME), |file| io::Write::write_all(file, text.as_bytes()))
+    let path = folder.join(&name);
+    place(&path, |file| disk_formats::write(disk, format, &Stamp::new(disk, epoch, &name)?, file))?;
+    packed(&path, name, &plain, &compressed, folder, base)
+}
+
+/// Makes the output files of one form of the root filesystem.
+fn emit_root(root: &BareRoot<'_>, specs: &[ArtifactSpec], folder: &Path, base: &str) -> Result<Vec<String>, ArtifactError> {
+    let (plain, compressed): (Vec<ArtifactSpec>, Vec<ArtifactSpec>) =
+        specs.iter().copied().partition(|spec| spec.compression == Compression::None);
+    let Some(spec) = specs.first() else { return Ok(Vec::new()) };
+    let name = file_name(base, ArtifactSpec { compression: Compression::None, ..*spec });
+    let path = folder.join(&name);
+    match spec.format {
+        ArtifactFormat::Ext4 => root.ext4(&path)?,
+        ArtifactFormat::Oci => root.oci(&path)?,
+        _ => root.tar(&path)?,
+    }
+    packed(&path, name, &plain, &compressed, folder, base)
+}
+
+/// Compresses a finished file as often as it is wanted, and removes it where it is not wanted itself.
+fn packed(
+    path: &Path,
+    name: String,
+    plain: &[ArtifactSpec],
+    compressed: &[ArtifactSpec],
+    folder: &Path,
+    base: &str,
+) -> Result<Vec<String>, ArtifactError> {
+    let container = SparseFile::open(path).map_err(|source| ArtifactError::Io { operation: "read", path: path.to_owned(), source })?;
+    let mut names = compress_all(&container, compressed, folder, base)?;
+    if plain.is_empty() {
+        remove(path)?;
+    } else {
+        names.push(name);
+    }
+    Ok(names)
+}
+
+fn compress_all(file: &SparseFile, specs: &[ArtifactSpec], folder: &Path, base: &str) -> Result<Vec<String>, ArtifactError> {
+    let one = |spec: &ArtifactSpec| {
+        let name = file_name(base, *spec);
+        if let Some(compression) = compression(spec.compression) {
+            place(&folder.join(&name), |output| disk_formats::compress(file, compression, output))?;
+        }
+        Ok(name)
+    };
+    specs.par_iter().map(one).collect()
 }
 
 /// Makes a file under a temporary name and gives it its own when it is complete.
-fn place(path: &Path, write: impl FnOnce(&mut std::fs::File) -> io::Result<()>) -> Result<(), ArtifactError> {
+pub(crate) fn place(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ArtifactError> {
     let failed = |source| ArtifactError::Io { operation: "write", path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".oic-").tempfile_in(folder).map_err(failed)?;
     write(file.as_file_mut()).map_err(failed)?;
     file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(failed)?;
@@ -158,7 +261,10 @@ fn rename(from: &Path, to: &Path) -> Result<(), ArtifactError> {
     match std::fs::rename(from, to) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            place(to, |file| SparseFile::open(from)?.copy_to(file))?;
+            place(to, |file| {
+                let disk = SparseFile::open(from)?;
+                disk_formats::write(&disk, Format::Raw, &Stamp::new(&disk, 0, "")?, file)
+            })?;
             remove(from)
         }
         Err(source) => Err(ArtifactError::Io { operation: "write", path: to.to_owned(), source }),

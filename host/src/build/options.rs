@@ -54,6 +54,8 @@ pub struct BuildOptions {
     pub lock_use: LockUse,
     /// Where the dependency graph goes instead of `deps.dot` in the output folder.
     pub dotfile: Option<PathBuf>,
+    /// Whether the dependency graph is drawn, too.
+    pub graph: bool,
 }
 
 /// What a build made.

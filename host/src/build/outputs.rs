@@ -17,11 +17,11 @@ use super::{
     workdir::{WorkDir, WorkError, place},
 };
 use crate::{
-    artifact::{self, ArtifactError},
+    artifact::{self, ArtifactError, bare::BareRoot},
     digest::Sha256Digest,
     lock::{self, PackageLock},
     report::{
-        checksums, dot,
+        checksums, dot, graph,
         manifest::{
             BuildManifest, BuilderRecord, FileRecord, ImageRecord, InputsRecord, MANIFEST_VERSION, OutputRecord, RepositoryRecord,
             ToolRecord,
@@ -35,6 +35,8 @@ use crate::{
 pub(super) const CHECKSUMS: &str = "SHA256SUMS";
 const MANIFEST: &str = "manifest.json";
 const GRAPH: &str = "deps.dot";
+/// The drawn graph, there only when it is asked for.
+pub(super) const DRAWING: &str = "deps.svg";
 
 /// Why there are no outputs.
 #[derive(Debug, thiserror::Error)]
@@ -66,10 +68,11 @@ pub(super) struct Described<'a> {
     pub(super) epoch: u64,
 }
 
-/// Converts the raw disk into the formats that the template asks for, in the work folder, and returns their names.
-pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir) -> Result<Vec<String>, OutputError> {
+/// Converts the raw disk and its root filesystem into the formats that the template asks for, in the work folder, and returns
+/// their names.
+pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir, root: &BareRoot<'_>) -> Result<Vec<String>, OutputError> {
     let base = format!("{}-{}", spec.name, spec.version);
-    Ok(artifact::emit_all(raw, &spec.artifacts, work.path(), &base)?)
+    Ok(artifact::emit_all(raw, Some(root), &spec.artifacts, work.path(), &base, root.epoch)?)
 }
 
 /// Writes the reports, hashes everything and puts it into the output folder.
@@ -91,10 +94,13 @@ pub(super) fn publish(
         ("packages.txt", packages::render(&contents.packages)),
         ("sbom.spdx.json", spdx::render(&identity, &contents.origin, &contents.packages, &contents.dependencies)),
     ];
-    let graph = dot::render(&contents.packages, &contents.dependencies);
+    let dot = dot::render(&contents.packages, &contents.dependencies);
     match &options.dotfile {
-        Some(path) => write(path, &graph)?,
-        None => reports.push((GRAPH, graph)),
+        Some(path) => write(path, &dot)?,
+        None => reports.push((GRAPH, dot)),
+    }
+    if options.graph {
+        reports.push((DRAWING, graph::render(&contents.packages, &contents.dependencies)));
     }
     for (name, text) in &reports {
         write(&work.file(name), text)?;
@@ -133,15 +139,16 @@ fn write(path: &Path, text: &str) -> Result<(), OutputError> {
 /// Returns what there is to say of an output.
 fn record(path: &Path, name: &str) -> Result<OutputRecord, OutputError> {
     let failed = |source| OutputError::Io { operation: "read", path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let sha256 = Sha256Digest::of_reader(&mut file).map_err(failed)?;
+    let sha256 = Sha256Digest::of_file(&file).map_err(failed)?;
     let format = match name {
         "packages.txt" => "packages",
         "sbom.spdx.json" => "spdx",
         GRAPH => "dot",
+        DRAWING => "svg",
         MANIFEST => "manifest",
-        _ => ["raw", "qcow2"].into_iter().find_map(|format| name.rfind(&format!(".{format}")).map(|at| &name[at + 1..])).unwrap_or("file"),
+        _ => artifact::format_in_name(name).unwrap_or("file"),
     };
     Ok(OutputRecord { name: name.to_owned(), format: format.to_owned(), size, sha256 })
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     BuildOptions,
     fingerprint::{Inputs, Stamp, digest_of},
-    outputs::CHECKSUMS,
+    outputs::{CHECKSUMS, DRAWING},
 };
 use crate::{
     report::manifest::OutputRecord,
@@ -59,6 +59,9 @@ pub(super) fn standing(store: &Store, options: &BuildOptions, inputs: &Inputs) -
     }
     if record.dotfile.as_ref().map(|(path, _)| path) != options.dotfile.as_ref() {
         return due("the dependency graph is to be in another place");
+    }
+    if record.outputs.iter().any(|(output, _)| output.name == DRAWING) != options.graph {
+        return due("the dependency graph is to be drawn, or no longer");
     }
     let folder = &options.output_dir;
     let mut renewed = false;
@@ -138,7 +141,14 @@ mod tests {
             cancel: oic_builder_vm::Cancel::new().unwrap(),
             scratch: Scratch::default(),
         };
-        BuildOptions { host, output_dir: folder.join("out"), lock_file: folder.join("oic.lock"), lock_use: LockUse::Prefer, dotfile: None }
+        BuildOptions {
+            host,
+            output_dir: folder.join("out"),
+            lock_file: folder.join("oic.lock"),
+            lock_use: LockUse::Prefer,
+            dotfile: None,
+            graph: false,
+        }
     }
 
     fn inputs(text: &str) -> Inputs {
@@ -170,6 +180,8 @@ mod tests {
         assert_eq!(standing(&store, &options, &inputs("a")), due("`a.raw` is not as it was made"));
         fs::remove_file(&image).unwrap();
         assert_eq!(standing(&store, &options, &inputs("a")), due("`a.raw` is missing"));
+        let drawn = BuildOptions { graph: true, ..options.clone() };
+        assert_eq!(standing(&store, &drawn, &inputs("a")), due("the dependency graph is to be drawn, or no longer"));
         let elsewhere = BuildOptions { dotfile: Some(folder.path().join("deps.dot")), ..options.clone() };
         assert_eq!(standing(&store, &elsewhere, &inputs("a")), due("the dependency graph is to be in another place"));
         write();

@@ -8,6 +8,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use oic_config::{spec::Arch, units::ByteSize};
+use oic_disk_formats::{Compression, Format};
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()
@@ -104,8 +105,16 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Boot an image in a virtual machine, without changing it
     Boot(BootArgs),
+    /// Convert an image to another format
+    Convert(ConvertArgs),
+    /// Tell what is in an image, without mounting it
+    Inspect(InspectArgs),
+    /// Tell what differs between two images
+    Compare(CompareArgs),
     /// Tell what this machine offers, and what to do about what it lacks
     Doctor(DoctorArgs),
+    /// Show what the cache holds, check it, and remove from it
+    Cache(CacheArgs),
     /// Show or write the global configuration
     Config(ConfigArgs),
     /// Write a completion script for a shell to standard output
@@ -153,9 +162,22 @@ pub(crate) struct BuildArgs {
     /// File for the dependency graph [default: deps.dot in the output folder]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) dotfile: Option<PathBuf>,
+    /// Also draw the dependency graph: deps.svg in the output folder
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) graph: Option<GraphFormat>,
+    /// File for a page that shows how long everything took
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) timing: Option<PathBuf>,
     /// Tell why each part of the image was made or taken from an earlier build
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+/// What the dependency graph is drawn as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// A drawing for any browser
+    Svg,
 }
 
 /// `oic lock`.
@@ -247,6 +269,100 @@ pub(crate) struct BootArgs {
     pub(crate) offline: bool,
 }
 
+/// `oic convert`.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// Image to read, in any format, compressed or not
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    /// File to write; it is replaced when the new one is complete
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: PathBuf,
+    /// Format to write [default: what the name of the output says]
+    #[arg(short, long, value_name = "FORMAT", value_parser = format_parser())]
+    pub(crate) format: Option<Format>,
+    /// Compression to write [default: what the name of the output says]
+    #[arg(short, long, value_name = "METHOD", value_parser = compression_parser())]
+    pub(crate) compress: Option<CompressMode>,
+}
+
+/// `oic inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Image to look at, in any format, compressed or not
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    /// Also write the installed packages as an SPDX document [default file: NAME.spdx.json]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, value_hint = ValueHint::FilePath)]
+    pub(crate) extract_sbom: Option<Option<PathBuf>>,
+}
+
+/// `oic compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// First image
+    #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
+    pub(crate) left: PathBuf,
+    /// Second image
+    #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
+    pub(crate) right: PathBuf,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    /// What to compare
+    #[arg(long, value_name = "MODE", default_value = "full")]
+    pub(crate) mode: CompareMode,
+}
+
+/// What `oic compare` compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompareMode {
+    /// Everything
+    Full,
+    /// The packages alone, of images or of SPDX documents
+    Spdx,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReportArgs {
+    /// How to write the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: ReportFormat,
+    /// File to write the report to instead of standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For a terminal
+    Text,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// A page for a browser, in one file
+    Html,
+}
+
+/// How an output is compressed, or that it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CompressMode(pub(crate) Option<Compression>);
+
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+}
+
+fn compression_parser() -> impl TypedValueParser<Value = CompressMode> {
+    let names = ["none"].into_iter().chain(Compression::ALL.map(Compression::name));
+    PossibleValuesParser::new(names).try_map(|name| {
+        if name == "none" { Ok(CompressMode(None)) } else { name.parse().map(|compression| CompressMode(Some(compression))) }
+    })
+}
+
 /// Returns a size of memory in MiB.
 fn parse_memory(text: &str) -> Result<u32, String> {
     let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
@@ -263,6 +379,86 @@ pub(crate) struct DoctorArgs {
     /// Ask no mirror
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+/// `oic cache`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+/// The commands below `oic cache`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List each kind of entries with its size and last use
+    List(CacheListArgs),
+    /// Remove what was not used for long
+    Gc(CacheGcArgs),
+    /// Remove whole kinds of entries
+    Clean(CacheCleanArgs),
+    /// Check packages, metadata and layers against their digests, and remove damaged ones
+    Verify,
+}
+
+/// `oic cache list`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `oic cache gc`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheGcArgs {
+    /// Size to bring the cache down to, what was used longest ago first [default: cache_max_size of oic.yml]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_size: Option<ByteSize>,
+    /// Remove what was not used for this long: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub(crate) max_age: Option<u64>,
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `oic cache clean`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct CacheCleanArgs {
+    /// Packages, and what they were unpacked to
+    #[arg(long, group = "what")]
+    pub(crate) packages: bool,
+    /// Layers of images
+    #[arg(long, group = "what")]
+    pub(crate) layers: bool,
+    /// The builder VM, and the programs that oic uses
+    #[arg(long, group = "what")]
+    pub(crate) vm: bool,
+    /// Everything
+    #[arg(long, group = "what")]
+    pub(crate) all: bool,
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+/// Returns seconds from a number with `h`, `d` or `w` after it.
+fn parse_age(text: &str) -> Result<u64, String> {
+    let unit = |text: &str| match text {
+        "h" => Some(3600),
+        "d" => Some(86400),
+        "w" => Some(7 * 86400),
+        _ => None,
+    };
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let age = text[..at].parse::<u64>().ok().zip(unit(&text[at..])).and_then(|(count, unit)| count.checked_mul(unit));
+    age.ok_or_else(|| "a number of hours, days or weeks is expected: 12h, 30d, 8w".to_owned())
 }
 
 /// `oic config`.

@@ -9,6 +9,7 @@ use super::{
     exit_code::ExitCode,
 };
 use crate::{
+    artifact::convert::ConvertError,
     build::{BuildError, ComposeError, RootError, resolve::ResolveError, step_hint},
     disk::ext4::Ext4Error,
     fetch::FetchError,
@@ -222,6 +223,17 @@ fn work_hint(source: &std::io::Error) -> Vec<String> {
         }
         std::io::ErrorKind::PermissionDenied => vec!["choose a work folder that you may write with `--work-dir`".into()],
         _ => Vec::new(),
+    }
+}
+
+impl Hint for ConvertError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Write(error) => full_hint(error).into_iter().collect(),
+            Self::Open(error) => full_hint(error).into_iter().collect(),
+            Self::NotAFile(_) => vec!["name a file with `--output`; `dd` writes an image to a disk".into()],
+            Self::Cancelled => Vec::new(),
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod ext4;
 pub mod ext4_read;
 pub mod fat;
+pub mod fat_read;
 pub mod gpt;
 pub mod gpt_read;
 pub mod identity;

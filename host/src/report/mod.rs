@@ -5,6 +5,8 @@
 //! sbom.spdx.json   the packages inside, SPDX 2.3                  [`spdx`]
 //! packages.txt     the packages inside, one per line              [`packages`]
 //! deps.dot         who depends on whom, for Graphviz              [`dot`]
+//! deps.svg         the same, drawn                                [`graph`]
+//! timing.html      how long everything took, for `--timing`       [`timing`]
 //! SHA256SUMS       digests of the outputs, for `sha256sum -c`     [`checksums`]
 //! ```
 //!
@@ -13,6 +15,9 @@
 
 pub mod checksums;
 pub mod dot;
+pub mod graph;
 pub mod manifest;
 pub mod packages;
+pub mod page;
 pub mod spdx;
+pub mod timing;

@@ -21,8 +21,8 @@ pub struct PackageRecord {
     pub source: Option<(String, String)>,
     /// Canonical URL of the package file; none for a package from a local folder.
     pub url: Option<String>,
-    /// Digest of the package file.
-    pub sha256: Sha256Digest,
+    /// Digest of the package file, where it is known.
+    pub sha256: Option<Sha256Digest>,
     /// Licence as an SPDX expression, where it is known.
     pub license: Option<String>,
     /// Whether the template asks for it by name.
@@ -68,7 +68,7 @@ pub(super) fn example() -> (Vec<PackageRecord>, Vec<Dependency>) {
         arch: arch.into(),
         source: (name == "libstdc++6").then(|| ("gcc-14".into(), "14.2.0-19".into())),
         url: (name != "local").then(|| format!("https://mirrors.kernel.org/debian/pool/{name}_{version}_{arch}.deb")),
-        sha256: Sha256Digest::of(name.as_bytes()),
+        sha256: Some(Sha256Digest::of(name.as_bytes())),
         license: (name == "bash").then(|| "GPL-3.0-or-later".into()),
         requested,
     };

@@ -180,7 +180,7 @@ fn package(package: &PackageRecord, id: &str, origin: &Origin) -> Package {
         license_concluded: NO_ASSERTION,
         license_declared: package.license.clone().unwrap_or_else(|| NO_ASSERTION.to_owned()),
         copyright_text: NO_ASSERTION,
-        checksums: vec![Checksum { algorithm: "SHA256", checksum_value: package.sha256.to_string() }],
+        checksums: package.sha256.iter().map(|digest| Checksum { algorithm: "SHA256", checksum_value: digest.to_string() }).collect(),
         external_refs: vec![purl],
         primary_package_purpose: None,
     }
@@ -198,7 +198,8 @@ fn package_ids(packages: &[PackageRecord]) -> Vec<String> {
         let mut id = readable(package);
         if counts[&id] > 1 {
             // Names that differ only in characters that are not allowed, or versions side by side.
-            let identity = format!("{}\0{}\0{}\0{}", package.name, package.arch, package.version, package.sha256);
+            let digest = package.sha256.map(|digest| digest.to_string()).unwrap_or_default();
+            let identity = format!("{}\0{}\0{}\0{digest}", package.name, package.arch, package.version);
             id = format!("{id}-{}", &Sha256Digest::of(identity.as_bytes()).to_string()[..16]);
         }
         while !taken.insert(id.clone()) {
@@ -254,8 +255,8 @@ fn encoded(text: &str, keep: impl Fn(u8) -> bool) -> String {
     text.bytes().map(byte).collect()
 }
 
-/// Returns seconds since 1970-01-01 UTC as SPDX writes times.
-fn timestamp(seconds: u64) -> String {
+/// Returns seconds since 1970-01-01 UTC as SPDX writes times, and others that follow RFC 3339.
+pub(crate) fn timestamp(seconds: u64) -> String {
     // Days to a date of the Gregorian calendar: eras of 400 years that begin in March, so that leap days come last.
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -8,12 +8,23 @@ use std::{
     sync::Arc,
 };
 
-/// An open file of the host that contents refer to. Reads name their offset, so that any number of threads can share it.
+use oic_disk_formats::DiskReader;
+
+/// An open file of the host that contents refer to, or a part of a disk in one. Reads name their offset, so that any number
+/// of threads can share it.
 #[derive(Debug)]
 pub struct HostFile {
-    file: File,
+    source: Source,
     path: PathBuf,
     size: u64,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Source {
+    File(File),
+    /// In a disk, from this offset on.
+    Disk(Arc<dyn DiskReader>, u64),
 }
 
 impl HostFile {
@@ -24,7 +35,14 @@ impl HostFile {
     pub fn open(path: &Path) -> io::Result<Arc<Self>> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        Ok(Arc::new(Self { file, path: path.to_owned(), size }))
+        Ok(Arc::new(Self { source: Source::File(file), path: path.to_owned(), size }))
+    }
+
+    /// Returns `size` bytes of a disk from `start` on, for example a partition; `path` is for messages.
+    #[must_use]
+    pub fn window(disk: Arc<dyn DiskReader>, start: u64, size: u64, path: &Path) -> Arc<Self> {
+        let size = size.min(disk.size().saturating_sub(start));
+        Arc::new(Self { source: Source::Disk(disk, start), path: path.to_owned(), size })
     }
 
     /// Returns where the file is.
@@ -39,10 +57,15 @@ impl HostFile {
         self.size
     }
 
-    /// Returns the open file.
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
+    /// Returns another handle of the open file.
+    ///
+    /// # Errors
+    /// Fails when there is no file of its own, or no descriptor left.
+    pub fn try_clone(&self) -> io::Result<File> {
+        match &self.source {
+            Source::File(file) => file.try_clone(),
+            Source::Disk(..) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Fills `buffer` from `offset` on.
@@ -50,7 +73,14 @@ impl HostFile {
     /// # Errors
     /// Fails when reading does or the file ends before.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+        let read = match &self.source {
+            Source::File(file) => file.read_exact_at(buffer, offset),
+            Source::Disk(disk, start) => match offset.checked_add(buffer.len() as u64) {
+                Some(end) if end <= self.size => disk.read_at(buffer, start + offset),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            },
+        };
+        read.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 }
 

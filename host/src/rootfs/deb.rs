@@ -20,7 +20,7 @@ use super::{
     path::Shown,
     tar_read::{self, TarEntry, TarError, TarKind},
 };
-use crate::digest::Sha256Digest;
+use crate::{digest::Sha256Digest, store::note_use};
 
 /// The first bytes of every `ar` archive.
 const AR_MAGIC: &[u8; 8] = b"!<arch>\n";
@@ -94,9 +94,10 @@ impl DebCache {
     pub fn open(&self, package: &Path, digest: &Sha256Digest) -> Result<Deb, DebError> {
         let entry = self.entry(digest);
         // An entry that cannot be opened was cut short by a crash of the machine: it is made again.
-        if entry.exists()
+        if let Ok(metadata) = entry.symlink_metadata()
             && let Ok(deb) = Deb::open(&entry)
         {
+            note_use(&entry, &metadata);
             return Ok(deb);
         }
         let failed = |operation, source| DebError::Io { operation, path: entry.clone(), source };
@@ -245,7 +246,7 @@ fn decompress(package: &Path, output: &mut File, entry: &Path) -> Result<(), Deb
     for (name, limit) in [("control.tar", MAX_CONTROL), ("data.tar", MAX_MEMBER)] {
         let member = members.iter().find(|member| member.name.starts_with(name.as_bytes()));
         let member = member.ok_or_else(|| not_a_deb(format!("it has no `{name}`")))?;
-        let mut source = file.file().try_clone().map_err(reading)?;
+        let mut source = file.try_clone().map_err(reading)?;
         // The handle's position is shared by its clones, but this package is read by this thread alone.
         source.seek(SeekFrom::Start(member.offset)).map_err(reading)?;
         let mut reader = decoder(&member.name[name.len()..], source.take(member.size)).map_err(|reason| not_a_deb(reason.to_string()))?;

@@ -3,9 +3,12 @@
 mod boot;
 mod build;
 mod command_line;
+mod compare;
 mod completions;
 mod config;
+mod convert;
 mod doctor;
+mod inspect;
 mod lock;
 mod man;
 mod reference;

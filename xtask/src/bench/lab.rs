@@ -105,7 +105,7 @@ impl Lab {
         command.arg("-o").arg(self.output(build.name)).args(build.arguments).arg(self.template(build.template));
         let errors = self.folder.join("oic.stderr");
         command.stdout(Stdio::piped()).stderr(fs::File::create(&errors)?);
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), children_cpu());
         let mut child = command.spawn().context("cannot start oic")?;
         let mut stdout = child.stdout.take().context("no standard output")?;
         let reader = std::thread::spawn(move || std::io::read_to_string(&mut stdout));
@@ -120,12 +120,12 @@ impl Lab {
             memory
         });
         let status = child.wait()?;
-        let wall = start.elapsed();
+        let (wall, cpu) = (start.elapsed(), children_cpu() - cpu);
         ended.store(true, Ordering::Relaxed);
         let memory = sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
         let events = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
         ensure!(status.success(), "oic build ended with {status}: {}", last_line(&fs::read_to_string(&errors)?));
-        Ok(Run { wall, stages: stage_times(&events)?, memory, load: 0.0 })
+        Ok(Run { wall, cpu, stages: stage_times(&events)?, memory, load: 0.0 })
     }
 
     /// Chooses the packages of a template, with everything that the repositories say in the cache.
@@ -140,13 +140,21 @@ impl Lab {
 
 /// Runs a program and takes its time; what it prints is shown only if it fails.
 pub(super) fn timed(command: &mut Command) -> Result<Run> {
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), children_cpu());
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
-    let wall = start.elapsed();
+    let (wall, cpu) = (start.elapsed(), children_cpu() - cpu);
     let name = command.get_program().to_string_lossy().into_owned();
     let words = [&output.stdout[..], &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
     ensure!(output.status.success(), "{name} ended with {}: {}", output.status, last_line(&words));
-    Ok(Run { wall, ..Run::default() })
+    Ok(Run { wall, cpu, ..Run::default() })
+}
+
+/// Returns the seconds of processor time that ended processes below this one have used (proc_pid_stat(5), in hundredths).
+fn children_cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in parentheses may have spaces; times of children are the 16th and 17th field.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+    fields.skip(13).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// Removes a folder if it is there.

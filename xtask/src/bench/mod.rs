@@ -62,6 +62,8 @@ pub(crate) struct Options {
 #[derive(Debug, Clone, Default)]
 struct Run {
     wall: Duration,
+    /// Seconds of processor time, in all its processes: what it costs whatever else the machine does.
+    cpu: f64,
     /// Stages in their order, each with its seconds, from the machine-readable progress.
     stages: Vec<(String, f64)>,
     /// Peak resident memory by program, in bytes.
@@ -124,7 +126,8 @@ fn measure<'a>(lab: &Lab, selected: &[&'a Scenario], rounds: usize) -> BTreeMap<
             let load = lab::load();
             match (scenario.run)(lab) {
                 Ok(run) => {
-                    println!("  {:24} {:8.2} s  (load {load:.0})", scenario.name, run.wall.as_secs_f64());
+                    let cpu = run.cpu;
+                    println!("  {:24} {:8.2} s, {cpu:.2} s of processors  (load {load:.0})", scenario.name, run.wall.as_secs_f64());
                     outcome.runs.push(Run { load, ..run });
                 }
                 Err(error) => {

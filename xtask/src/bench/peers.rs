@@ -5,7 +5,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -49,14 +48,12 @@ impl<'a> Peers<'a> {
         let packages = self.packages(build)?;
         let (tree, image) = (self.lab.folder.join("mmdebstrap"), self.lab.folder.join("mmdebstrap.img"));
         remove_tree(&tree)?;
-        let start = Instant::now();
-        self.run_mmdebstrap(suite, &["--variant=custom", &format!("--include={}", packages.join(","))], &tree)?;
+        let tree_made = self.run_mmdebstrap(suite, &["--variant=custom", &format!("--include={}", packages.join(","))], &tree)?;
         let mut mke2fs = Command::new("/usr/sbin/mke2fs");
-        timed(mke2fs.args(["-q", "-F", "-t", "ext4", "-d"]).arg(&tree).arg(&image).arg("6G"))?;
-        let wall = start.elapsed();
+        let image_made = timed(mke2fs.args(["-q", "-F", "-t", "ext4", "-d"]).arg(&tree).arg(&image).arg("6G"))?;
         remove_tree(&tree)?;
         fs::remove_file(image)?;
-        Ok(Run { wall, ..Run::default() })
+        Ok(Run { wall: tree_made.wall + image_made.wall, cpu: tree_made.cpu + image_made.cpu, ..Run::default() })
     }
 
     fn run_mmdebstrap(&self, suite: &str, options: &[&str], target: &Path) -> Result<Run> {

@@ -21,7 +21,7 @@ pub(super) fn render(outcomes: &BTreeMap<&str, Outcome>, lab: &Lab, rounds: usiz
     if outcomes.keys().any(|name| GROUPS.iter().flat_map(|group| group.scenarios).any(|row| row.is_peer && row.name == *name)) {
         write!(text, "Peers: {}. ", versions.join(", "))?;
     }
-    text += "\"Load\" is how many processes wanted a processor when a run began: least and most.\n";
+    text += "\"Processors\" is the time that processors spent on it, which says what it costs whatever else the machine does. \"Load\" is how many processes wanted a processor when a run began: least and most.\n";
     for group in GROUPS {
         table(&mut text, group, outcomes)?;
     }
@@ -42,29 +42,36 @@ fn table(text: &mut String, group: &Group, outcomes: &BTreeMap<&str, Outcome>) -
         return Ok(());
     }
     let wall = |outcome: &Outcome| median(outcome.runs.iter().map(|run| run.wall.as_secs_f64()).collect());
-    let reference = outcomes.get(group.scenarios[0].name).and_then(wall);
+    let cpu = |outcome: &Outcome| median(outcome.runs.iter().map(|run| run.cpu).collect()).filter(|cpu| *cpu > 0.0);
+    let first = outcomes.get(group.scenarios[0].name);
+    let (reference, reference_cpu) = (first.and_then(wall), first.and_then(cpu));
+    let ratio = |value: Option<f64>, reference: Option<f64>| {
+        value.zip(reference).map_or_else(|| "–".to_owned(), |(value, reference)| format!("{:.2} ×", value / reference))
+    };
     writeln!(text, "\n### {}\n", group.title)?;
-    writeln!(text, "| what | median | least–most | runs | load | beside the first row |\n|---|--:|--:|--:|--:|--:|")?;
+    writeln!(text, "| what | median | least–most | beside the first row | processors | beside the first row | runs | load |")?;
+    writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|")?;
     for scenario in group.scenarios {
         let Some(outcome) = outcomes.get(scenario.name) else { continue };
         if let Some(failure) = &outcome.failure {
             let reason: String = failure.replace('|', "/").chars().take(200).collect();
-            writeln!(text, "| {} | failed | | | | {reason} |", scenario.label)?;
+            writeln!(text, "| {} | failed: {reason} | | | | | | |", scenario.label)?;
             continue;
         }
         let Some(middle) = wall(outcome) else { continue };
         let (least, most) = span(outcome, |run| run.wall.as_secs_f64());
         let (quiet, busy) = span(outcome, |run| run.load);
-        let ratio = reference.map_or_else(|| "–".to_owned(), |reference| format!("{:.2} ×", middle / reference));
-        let runs = outcome.runs.len();
-        writeln!(
-            text,
-            "| {} | {} | {}–{} | {runs} | {quiet:.0}–{busy:.0} | {ratio} |",
-            scenario.label,
+        let cells = [
+            scenario.label.to_owned(),
             seconds(middle),
-            digits(least),
-            digits(most)
-        )?;
+            format!("{}–{}", digits(least), digits(most)),
+            ratio(Some(middle), reference),
+            cpu(outcome).map_or_else(|| "–".to_owned(), seconds),
+            ratio(cpu(outcome), reference_cpu),
+            outcome.runs.len().to_string(),
+            format!("{quiet:.0}–{busy:.0}"),
+        ];
+        writeln!(text, "| {} |", cells.join(" | "))?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ const NETWORK: &[&str] =
 const RULES: &[Rule] = &[
     Rule {
         says: "only `cli` prints",
-        applies: &["host/src", "config/src", "protocol/src", "builder-vm/src"],
+        applies: &["host/src", "config/src", "disk-formats/src", "protocol/src", "builder-vm/src"],
         // The file server of the builder VM is a process of its own, whose standard error its parent reads; a booted image
         // has the terminal to itself.
         except: &["host/src/cli", "builder-vm/src/virtiofs.rs", "builder-vm/src/boot.rs"],
@@ -31,13 +31,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "only `fetch` touches the network",
-        applies: &["host/src", "config/src", "protocol/src", "builder-vm/src", "guest-agent/src"],
+        applies: &["host/src", "config/src", "disk-formats/src", "protocol/src", "builder-vm/src", "guest-agent/src"],
         except: &["host/src/fetch"],
         forbidden: NETWORK,
     },
     Rule {
         says: "only `exec` starts programs, and the builder VM's own module",
-        applies: &["host/src", "config/src", "protocol/src", "builder-vm/src", "guest-agent/src"],
+        applies: &["host/src", "config/src", "disk-formats/src", "protocol/src", "builder-vm/src", "guest-agent/src"],
         except: &["host/src/exec.rs", "host/src/clock.rs", "host/src/env.rs", "builder-vm/src/process.rs", "guest-agent/src/exec.rs"],
         forbidden: &["clippy::disallowed_methods", "tokio::process", "rustix::runtime"],
     },
@@ -93,8 +93,8 @@ const RULES: &[Rule] = &[
         forbidden: &["crate::cli", "clap", "indicatif", "miette"],
     },
     Rule {
-        says: "`config` and `protocol` depend on no crate of ours",
-        applies: &["config/src", "protocol/src"],
+        says: "`config`, `disk-formats` and `protocol` depend on no crate of ours",
+        applies: &["config/src", "disk-formats/src", "protocol/src"],
         except: &[],
         forbidden: &["oic", "oic_builder_vm", "oic_guest_agent"],
     },
@@ -112,7 +112,16 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "exceptions to lints are `expect`ed with a reason",
-        applies: &["host/src", "config/src", "protocol/src", "builder-vm/src", "guest-agent/src", "xtask/src", "tests/src"],
+        applies: &[
+            "host/src",
+            "config/src",
+            "disk-formats/src",
+            "protocol/src",
+            "builder-vm/src",
+            "guest-agent/src",
+            "xtask/src",
+            "tests/src",
+        ],
         except: &[],
         forbidden: &["#[allow]"],
     },

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -23,6 +23,7 @@ use crate::{
         settings::BuildSettings,
         template::plural,
     },
+    report::timing,
     toolchain::guest_arch,
 };
 
@@ -46,11 +47,23 @@ impl Hint for OutputDirError {
     }
 }
 
+/// The page with the times cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write `{}`", path.display())]
+struct TimingError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Hint for TimingError {}
+
 /// Builds the template's image for every architecture that is asked for.
 pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), CommandError> {
     let cancel = interrupt::listen(&context.printer)?;
     let progress = context.progress();
-    let stop = Stop { cancel: cancel.clone(), scratch: Scratch::default() };
+    let stop = Stop { cancel: cancel.clone(), scratch: Scratch::default(), made: Arc::default() };
+    let made = Arc::clone(&stop.made);
+    let own_settings = context.settings.clone();
     let (shown, scratch) = (Arc::clone(&progress), stop.scratch.clone());
     let ended = interrupt::run(&cancel, move || build_all(&settings, &context, &stop, &shown)).map_err(interrupt::no_thread)?;
     let result = ended.unwrap_or_else(|| {
@@ -58,22 +71,33 @@ pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), Com
         Err(interrupted())
     });
     progress.finish(result.as_ref().err());
+    if made.load(Ordering::Relaxed) {
+        super::cache::trim_after_build(&own_settings);
+    }
     result
 }
 
-/// What ends a build before its time.
+/// What ends a build before its time, and what it leaves.
 #[derive(Debug)]
 struct Stop {
     cancel: Cancel,
     scratch: Scratch,
+    /// Whether anything was made, so that the cache may have grown.
+    made: Arc<AtomicBool>,
 }
 
 /// Builds the images, as many side by side as this machine can bear. One that fails does not stop the others.
 fn build_all(settings: &BuildSettings, context: &Context, stop: &Stop, progress: &Arc<Progress>) -> Result<(), CommandError> {
     let specs = settings.overrides.load(&settings.template, &context.settings, &context.printer)?;
-    if specs.len() > 1 && settings.dotfile.is_some() {
-        return Err(CommandError::usage(format!("`--dotfile` names one file, and {} images are built", specs.len()))
-            .with_hint("leave it out: each output folder has its own deps.dot"));
+    for (option, file) in [("--dotfile", &settings.dotfile), ("--timing", &settings.timing)] {
+        if specs.len() > 1 && file.is_some() {
+            let error = CommandError::usage(format!("`{option}` names one file, and {} images are built", specs.len()));
+            return Err(error.with_hint(if option == "--dotfile" {
+                "leave it out: each output folder has its own deps.dot"
+            } else {
+                "build one architecture at a time"
+            }));
+        }
     }
     let images: Vec<_> =
         specs.iter().map(|spec| (spec, progress.image(if specs.len() == 1 { "" } else { spec.target.arch.name() }))).collect();
@@ -166,8 +190,13 @@ fn build_image(
         lock_file: settings.lock_file.clone(),
         lock_use: settings.lock_use,
         dotfile: settings.dotfile.clone(),
+        graph: settings.graph,
     };
     let outcome = build::build(spec, &options, progress)?;
+    stop.made.fetch_or(!outcome.up_to_date, Ordering::Relaxed);
+    if let Some(path) = &settings.timing {
+        write_timing(path, &format!("{}-{}-{}", spec.name, spec.version, spec.target.arch), progress)?;
+    }
     let outputs = outcome.outputs.into_iter().map(|output| FinishedOutput {
         path: output_dir.join(&output.name).to_string_lossy().into_owned(),
         size: output.size,
@@ -175,6 +204,13 @@ fn build_image(
     });
     progress.succeed(&outputs.collect::<Vec<_>>(), settings.explain);
     Ok(())
+}
+
+/// Writes the page with the times.
+fn write_timing(path: &Path, image: &str, progress: &ImageProgress) -> Result<(), CommandError> {
+    let (total, spans) = progress.timeline();
+    let failed = |source| CommandError::new(ExitCode::Output, TimingError { path: path.to_owned(), source });
+    fs::write(path, timing::render(image, total, &spans)).map_err(failed)
 }
 
 /// Returns the folder for the outputs of one image.

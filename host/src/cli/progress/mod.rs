@@ -29,7 +29,10 @@ use super::{
     log::{Clock, LogFile},
     printer::Printer,
 };
-use crate::build::progress::{Event, Level, Observer, Stage, Unit};
+use crate::{
+    build::progress::{Event, Level, Observer, Stage, Unit},
+    report::timing::Span,
+};
 
 pub(crate) use json::FinishedOutput;
 use table::{Decision, Row};
@@ -99,8 +102,10 @@ impl Progress {
             log: BuildLog::Pending(Vec::new()),
             items: BTreeMap::new(),
             rows: Vec::new(),
-            decisions: Vec::new(),
             started: Instant::now(),
+            open: BTreeMap::new(),
+            spans: Vec::new(),
+            decisions: Vec::new(),
         };
         ImageProgress { shared: Arc::clone(self), name: name.to_owned(), state: Mutex::new(state) }
     }
@@ -153,6 +158,48 @@ struct ImageState {
     rows: Vec<Row>,
     decisions: Vec<Decision>,
     started: Instant,
+    /// What began and has not ended: by stage, and what it works on since when.
+    open: BTreeMap<Stage, (Instant, Option<(String, Instant)>)>,
+    spans: Vec<Span>,
+}
+
+/// The most spans of a build that are kept.
+const MOST_SPANS: usize = 20_000;
+
+impl ImageState {
+    /// Keeps when stages, and what they work on, begin and end.
+    fn time(&mut self, event: &Event<'_>, now: Instant) {
+        match event {
+            Event::StageStarted { stage } => drop(self.open.insert(*stage, (now, None))),
+            Event::Progress { stage, unit: Unit::Items, item, .. } if !item.is_empty() => {
+                let Some((_, working)) = self.open.get_mut(stage) else { return };
+                if working.as_ref().is_none_or(|(known, _)| known != item) {
+                    let before = working.replace(((*item).to_owned(), now));
+                    self.end_item(*stage, before, now);
+                }
+            }
+            Event::StageFinished { stage, cached, .. } => {
+                let Some((start, working)) = self.open.remove(stage) else { return };
+                self.end_item(*stage, working, now);
+                self.span(*stage, None, start, now, *cached);
+            }
+            _ => {}
+        }
+    }
+
+    fn end_item(&mut self, stage: Stage, working: Option<(String, Instant)>, now: Instant) {
+        if let Some((item, start)) = working {
+            self.span(stage, Some(item), start, now, false);
+        }
+    }
+
+    fn span(&mut self, stage: Stage, item: Option<String>, start: Instant, end: Instant, cached: bool) {
+        let milliseconds = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        if self.spans.len() < MOST_SPANS || item.is_none() {
+            let (begin, elapsed) = (milliseconds(start - self.started), milliseconds(end - start));
+            self.spans.push(Span { stage: stage.name(), item, start: begin, elapsed, cached });
+        }
+    }
 }
 
 /// `build.log`, which has everything from the start although its folder is known only when the template is read.
@@ -200,6 +247,12 @@ impl ImageProgress {
         }
     }
 
+    /// Returns how many milliseconds the image has taken so far, and what took them.
+    pub(crate) fn timeline(&self) -> (u64, Vec<Span>) {
+        let state = self.state();
+        (u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX), state.spans.clone())
+    }
+
     /// Writes to the log why the image was not built.
     pub(crate) fn fail(&self, error: &CommandError) {
         log_end(Some(error), |line| self.log(line));
@@ -242,6 +295,7 @@ impl Observer for ImageProgress {
         if let Some(line) = self.log_line(event) {
             self.log(&line);
         }
+        self.state().time(event, Instant::now());
         match event {
             Event::StageFinished { stage, elapsed, cached } => {
                 self.state().rows.push(Row { stage: *stage, elapsed: *elapsed, cached: *cached });

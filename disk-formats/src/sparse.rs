@@ -4,6 +4,11 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use rustix::fs::{SeekFrom, seek};
 
+use crate::{DiskReader, OpenError, open::damaged};
+
+/// The largest table that is read: the block map of a dynamic VHD of 2 TiB in blocks of 64 KiB.
+const MAX_TABLE: u64 = 128 << 20;
+
 /// A file whose holes are known.
 #[derive(Debug)]
 pub struct SparseFile {
@@ -19,7 +24,14 @@ impl SparseFile {
     /// # Errors
     /// Fails when the file cannot be read.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::new(File::open(path)?)
+    }
+
+    /// Takes an open file and finds its holes.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    pub fn new(file: File) -> io::Result<Self> {
         let size = file.metadata()?.len();
         let mut data = Vec::new();
         let mut position = 0;
@@ -45,30 +57,35 @@ impl SparseFile {
         Ok(Self { file, size, data })
     }
 
-    /// Returns the length of the file.
+    /// Returns the first `size` bytes as a disk; no more than there are.
     #[must_use]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn first(mut self, size: u64) -> Self {
+        self.size = self.size.min(size);
+        self
+    }
+
+    /// Reads a table of a container, which must be in the file.
+    pub(crate) fn read_table(&self, offset: u64, length: u64) -> Result<Vec<u8>, OpenError> {
+        if length > MAX_TABLE || offset.checked_add(length).is_none_or(|end| end > self.size) {
+            return Err(damaged("a table is outside of the file, or too large"));
+        }
+        let mut bytes = vec![0; length as usize];
+        self.read_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+}
+
+impl DiskReader for SparseFile {
+    fn size(&self) -> u64 {
         self.size
     }
 
-    /// Returns start and end of the parts that are data.
-    #[must_use]
-    pub fn data(&self) -> &[(u64, u64)] {
-        &self.data
-    }
-
-    /// Returns whether the `length` bytes from `start` on are all in a hole.
-    #[must_use]
-    pub fn is_hole(&self, start: u64, length: u64) -> bool {
+    fn is_hole(&self, start: u64, length: u64) -> bool {
         let next = self.data.partition_point(|(_, end)| *end <= start);
-        self.data.get(next).is_none_or(|(data, _)| *data >= start + length)
+        self.data.get(next).is_none_or(|(data, _)| *data >= start.saturating_add(length))
     }
 
-    /// Fills `buffer` from `offset` on; what is behind the end of the file is zeros.
-    ///
-    /// # Errors
-    /// Fails when reading does.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let there = self.size.saturating_sub(offset).min(buffer.len() as u64) as usize;
         buffer[there..].fill(0);
         if self.is_hole(offset, there as u64) {
@@ -76,24 +93,5 @@ impl SparseFile {
             return Ok(());
         }
         self.file.read_exact_at(&mut buffer[..there], offset)
-    }
-
-    /// Copies the data to another file, which has the same holes then.
-    ///
-    /// # Errors
-    /// Fails when reading or writing does.
-    pub fn copy_to(&self, output: &File) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 20];
-        output.set_len(self.size)?;
-        for (start, end) in &self.data {
-            let mut position = *start;
-            while position < *end {
-                let count = (end - position).min(buffer.len() as u64) as usize;
-                self.read_at(&mut buffer[..count], position)?;
-                output.write_all_at(&buffer[..count], position)?;
-                position += count as u64;
-            }
-        }
-        Ok(())
     }
 }
