@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -130,7 +130,7 @@ pub(super) fn verify_all(
     Ok(())
 }
 
-fn verify_one(access: &Access<'_>, package: &LockedPackage, path: &PathBuf, keyring: Option<&Keyring>) -> Result<(), ResolveError> {
+fn verify_one(access: &Access<'_>, package: &LockedPackage, path: &Path, keyring: Option<&Keyring>) -> Result<(), ResolveError> {
     let expected = rpm::PackageId { name: package.name.clone(), version: package.version.clone(), arch: package.arch.clone() };
     let problem = match verify(path, keyring, access.now) {
         Ok(verified) if verified.id == expected => return Ok(()),
