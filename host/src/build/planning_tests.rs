@@ -51,6 +51,7 @@ fn plan(spec: &ImageSpec) -> oic_protocol::ComposePlan {
         fstab: fstab::render(disk, &identity),
         cmdline: command_line(spec, disk, &identity),
         keys: Default::default(),
+        scripts: Vec::new(),
         files: Vec::new(),
     })
     .unwrap()
