@@ -232,19 +232,21 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Makes the raw disk `target` from the finished root filesystem.
+    /// Makes the raw disk `target` from the finished root filesystem, and returns that as it was before it was split at mount
+    /// points.
     ///
     /// # Errors
     /// Fails when the image cannot boot or its content does not fit.
-    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<(), FinishError> {
+    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<RootTree, FinishError> {
         let kernels = match &self.spec.system.kernel {
             Some(kernel) => kernels(&root, kernel)?,
             None => Vec::new(),
         };
         let esp = self.boot_files(&mut root, &kernels)?;
+        let whole = root.clone();
         let trees = split(self.disk, root, esp, self.epoch_time())?;
         ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch }.make(&self.ext4, target)?;
-        Ok(())
+        Ok(whole)
     }
 
     fn epoch_time(&self) -> i64 {

@@ -38,6 +38,7 @@ pub use step_error::hint as step_hint;
 pub use workdir::{Scratch, WorkError};
 
 use crate::{
+    artifact::bare::BareRoot,
     boot::fstab,
     compose::{self, ComposeInput, HostFile, LowerError},
     digest::Sha256Digest,
@@ -45,6 +46,7 @@ use crate::{
     fetch::FetchError,
     lock::LockError,
     report::manifest::{FileRecord, OutputRecord},
+    rootfs::RootTree,
     store::{self, Bucket, Store, StoreError},
     toolchain::{ToolError, VmImageError},
 };
@@ -201,14 +203,23 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     })?;
 
     let raw = work.file("disk.img");
-    stage(observer, Stage::Disk, || {
-        let finish =
-            Finish { spec, disk, identity, cmdline: &cmdline, epoch, ext4: toolchain.ext4, mkimage: toolchain.mkimage, work: work.path() };
-        finish.run(root, &raw)?;
-        Ok::<_, BuildError>(((), false))
+    let root = stage(observer, Stage::Disk, || {
+        let finish = Finish {
+            spec,
+            disk,
+            identity,
+            cmdline: &cmdline,
+            epoch,
+            ext4: toolchain.ext4.clone(),
+            mkimage: toolchain.mkimage.clone(),
+            work: work.path(),
+        };
+        Ok::<_, BuildError>((finish.run(root, &raw)?, false))
     })?;
     stop_if_cancelled(options)?;
-    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, epoch)?, false)))?;
+    let artifacts = stage(observer, Stage::Artifacts, || {
+        Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, &bare_root(spec, &root, identity, &toolchain, epoch))?, false))
+    })?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
     let outputs =
@@ -241,6 +252,19 @@ fn tell_up_to_date(observer: &dyn Observer) {
     let reason = "nothing has changed since the last build";
     observer.event(&Event::Message { level: Level::Note, text: &format!("{reason}: its outputs are up to date") });
     observer.event(&Event::Decision { subject: "outputs", reused: true, reason });
+}
+
+/// Returns the root filesystem as outputs without a disk have it.
+fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentity, toolchain: &'a Toolchain, epoch: u64) -> BareRoot<'a> {
+    BareRoot {
+        tree,
+        name: &spec.name,
+        version: &spec.version,
+        arch: spec.target.arch,
+        epoch,
+        uuid: identity.filesystem("bare"),
+        tools: &toolchain.ext4,
+    }
 }
 
 /// Fails with every field that is not built yet, and returns the disk.

@@ -147,6 +147,7 @@ fn lower_user(spec: &ImageSpec, lock: &LockedImage, user: &User) -> Result<UserA
 pub fn step_name(step: &Step) -> String {
     match step {
         Step::InstallDeb(install) => format!("configure {} packages", install.configure.len()),
+        Step::InstallRpm(install) => format!("install {} packages", install.packages.len()),
         Step::WriteFiles(files) => format!("write {} files", files.len()),
         Step::CreateUsers(users) => format!("create {} users", users.len()),
         Step::Services(_) => "enable services".to_owned(),
