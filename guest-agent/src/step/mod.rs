@@ -7,6 +7,7 @@ pub mod hook;
 pub mod initramfs;
 pub mod install_deb;
 pub mod install_rpm;
+pub mod locale;
 mod rpm;
 pub mod seal;
 pub mod services;
