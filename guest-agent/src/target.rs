@@ -18,7 +18,7 @@ use oic_protocol::{AgentError, ComposePlan};
 use rustix::{
     fs::{CWD, FileType, Mode},
     io::Errno,
-    mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount},
+    mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount},
 };
 
 use crate::{failure, rootfs::Rootfs, sys};
@@ -76,6 +76,16 @@ impl Target {
         rustix::fs::sync();
         Ok(())
     }
+}
+
+/// Has the target's filesystem note every access from now on.
+///
+/// # Errors
+/// Fails when the kernel refuses.
+pub fn note_accesses() -> Result<(), AgentError> {
+    // What was made a moment ago has this tick of the clock as its time of access.
+    std::thread::sleep(Duration::from_millis(20));
+    mount_remount(MOUNT_POINT, MountFlags::STRICTATIME, DISK_OPTIONS).map_err(|error| failure::system("remount", MOUNT_POINT, error))
 }
 
 /// Tells the kernel to write pages back when memory demands it rather than by the clock. Best effort.

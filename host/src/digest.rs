@@ -1,9 +1,18 @@
 //! SHA-256 digests, the only kind that anything is addressed or verified by.
 
-use std::{fmt, io::Read, str::FromStr};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    str::FromStr,
+};
 
+use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+/// How much of a file is read at a time.
+const CHUNK: usize = 256 * 1024;
 
 /// A SHA-256 digest; text form is 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,17 +30,47 @@ impl Sha256Digest {
     ///
     /// # Errors
     /// Fails when reading does.
-    pub fn of_reader(reader: &mut impl Read) -> std::io::Result<Self> {
+    pub fn of_reader(reader: &mut impl Read) -> io::Result<Self> {
         let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 256 * 1024];
+        let mut buffer = vec![0; CHUNK];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(hasher.finish()),
                 Ok(count) => hasher.update(&buffer[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Returns the digest of a file. Its holes are never read: reading them would fill the host's memory with zeros.
+    ///
+    /// # Errors
+    /// Fails when reading does.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        use std::os::unix::fs::FileExt as _;
+        let size = file.metadata()?.len();
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; CHUNK];
+        let mut position = 0;
+        while position < size {
+            // A filesystem that knows no holes has data everywhere; behind the last data is a hole.
+            let data = match seek(file, SeekFrom::Data(position)) {
+                Ok(data) => data.clamp(position, size),
+                Err(rustix::io::Errno::NXIO) => size,
+                Err(_) => position,
+            };
+            hasher.update_zeros(data - position);
+            let end = seek(file, SeekFrom::Hole(data)).map_or(size, |hole| hole.min(size));
+            position = data;
+            while position < end {
+                let count = usize::try_from(end - position).unwrap_or(CHUNK).min(CHUNK);
+                file.read_exact_at(&mut buffer[..count], position)?;
+                hasher.update(&buffer[..count]);
+                position += count as u64;
+            }
+        }
+        Ok(hasher.finish())
     }
 
     /// Returns the 32 bytes.
@@ -107,6 +146,16 @@ impl Hasher {
         self.0.update(bytes);
     }
 
+    /// Takes that many zeros.
+    fn update_zeros(&mut self, mut count: u64) {
+        const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+        while count > 0 {
+            let part = count.min(ZEROS.len() as u64);
+            self.update(&ZEROS[..part as usize]);
+            count -= part;
+        }
+    }
+
     /// Returns the digest of all bytes taken.
     #[must_use]
     pub fn finish(self) -> Sha256Digest {
@@ -116,7 +165,25 @@ impl Hasher {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_file_with_holes_has_the_digest_of_its_bytes() {
+        for (size, data) in
+            [(0, vec![]), (3 << 20, vec![]), ((3 << 20) + 5, vec![0]), (3 << 20, vec![1 << 20, (3 << 20) - 7]), (70_000, vec![0, 69_993])]
+        {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(size).unwrap();
+            for place in data {
+                file.write_all_at(b"content", place).unwrap();
+            }
+            let mut bytes = vec![0; usize::try_from(size).unwrap()];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            assert_eq!(Sha256Digest::of_file(&file).unwrap(), Sha256Digest::of(&bytes));
+        }
+    }
 
     #[test]
     fn text_form_round_trips_and_rejects_everything_else() {

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, ffi::OsString};
 pub const OIC_CONFIG: &str = "OIC_CONFIG";
 /// Cache folder, like `--cache-dir`.
 pub const OIC_CACHE_DIR: &str = "OIC_CACHE_DIR";
+/// How large the cache may become, like the key `cache_max_size`.
+pub const OIC_CACHE_MAX_SIZE: &str = "OIC_CACHE_MAX_SIZE";
 /// Folder for scratch files while a build runs, like `--work-dir`.
 pub const OIC_WORK_DIR: &str = "OIC_WORK_DIR";
 /// Folder for small short-lived files and sockets; before `TMPDIR`.
@@ -55,8 +57,9 @@ pub fn snapshot() -> BTreeMap<String, OsString> {
 }
 
 /// The variables of `oic` itself that have a fixed name.
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 11] = [
     OIC_CACHE_DIR,
+    OIC_CACHE_MAX_SIZE,
     OIC_CONFIG,
     OIC_CONFIG_DIR,
     OIC_LOG_FILE,

@@ -22,7 +22,9 @@ fn a_build_stopped_at_any_moment_leaves_nothing_and_builds_side_by_side_succeed_
     if !Tiny::is_possible(test) {
         return;
     }
-    let tiny = Tiny::new(true, None, "", "");
+    // Something that no earlier run has left in the shared cache, and that takes a while.
+    let own = format!("  configurations:\n    - cmd: 'sleep 5 # {}'\n", std::process::id());
+    let tiny = Tiny::new(true, None, "", &own);
     {
         let _turn = Turn::wait();
         for (signal, moments) in [("INT", MOMENTS), ("KILL", MOMENTS)] {

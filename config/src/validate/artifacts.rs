@@ -43,8 +43,8 @@ fn artifact(given: &Located<layer::Artifact>, cx: &mut Context<'_>) -> Option<Ar
         ArtifactName::Tar => ArtifactFormat::Tar,
         ArtifactName::Oci => ArtifactFormat::Oci,
     };
-    if matches!(format, ArtifactFormat::Ext4 | ArtifactFormat::Squashfs | ArtifactFormat::Tar | ArtifactFormat::Oci) {
-        let reason = "a root filesystem alone cannot be written yet; use `raw` or another format of disks";
+    if format == ArtifactFormat::Squashfs {
+        let reason = "a root filesystem alone cannot be written as SquashFS yet; use `ext4`, `tar` or `oci`";
         cx.unsupported(name.origin, "disk.artifacts[].type", reason);
     }
     let compression = match given.compression.as_ref().map(|compression| *compression.value()) {

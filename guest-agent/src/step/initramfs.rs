@@ -3,6 +3,8 @@
 //! With [`InitramfsCompression::Host`] the guest packs and the host compresses: compressing is the costliest part under
 //! emulation and the one that needs neither root nor the target. initramfs-tools has no switch for that: the agent stands in for
 //! its compressors. dracut has one.
+//!
+//! While a generator runs, the target's filesystem notes every access: the host reads on the disk what an initramfs depends on.
 
 use oic_protocol::{AgentError, InitramfsCompression, InitramfsPlan, KernelReport};
 
@@ -13,6 +15,7 @@ use crate::{
     rootfs::{Ownership, Rootfs},
     runner::Context,
     standin::StandIns,
+    target,
 };
 
 /// The list of modules that initramfs-tools always includes.
@@ -36,6 +39,7 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
     let kernels = kernels(rootfs)?;
     if let Some(generator) = find_generator(rootfs) {
         include_modules(generator, &plan.modules, rootfs)?;
+        target::note_accesses()?;
         let _stand_ins = match (plan.compression, generator) {
             (InitramfsCompression::Host, Generator::InitramfsTools) => Some(StandIns::cover(rootfs, &[])?.also_keeping_real(&COMPRESSORS)?),
             _ => None,

@@ -10,6 +10,7 @@
 //! All outputs are made at the same time, from the one raw disk; the containers are [`oic_disk_formats`]'. Holes are
 //! skipped. Output bytes depend on the input alone. Files appear under their names only when they are complete.
 
+pub mod bare;
 pub mod convert;
 pub mod open;
 
@@ -23,6 +24,8 @@ use std::{
 use oic_config::spec::{ArtifactFormat, ArtifactSpec, Compression};
 use oic_disk_formats::{self as disk_formats, Format, SparseFile, Stamp};
 use rayon::prelude::*;
+
+use bare::{BareError, BareRoot};
 
 /// Every format.
 const ALL: [ArtifactFormat; 13] = [
@@ -44,12 +47,15 @@ const ALL: [ArtifactFormat; 13] = [
 /// Why an output file cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// The format is none that a disk has.
-    #[error("output files of type {format:?} cannot be made of a disk")]
-    NoDisk {
+    /// The format is none that is made of a disk or of this root filesystem.
+    #[error("output files of type {format:?} cannot be made of this image")]
+    NoSource {
         /// The format.
         format: ArtifactFormat,
     },
+    /// A root filesystem cannot be written.
+    #[error(transparent)]
+    Bare(#[from] BareError),
     /// A file cannot be read or written.
     #[error("cannot {operation} `{}`", path.display())]
     Io {
@@ -126,21 +132,39 @@ pub fn format_in_name(name: &str) -> Option<&str> {
     Some(&name[at + 1..])
 }
 
-/// Makes all output files of a raw disk in a folder and returns their names. The raw disk is gone afterwards: it has been
-/// renamed if it is wanted as it is, and removed if not.
+/// The names of output files, by what they are made from.
+type Names = Result<Vec<Vec<String>>, ArtifactError>;
+
+/// Makes all output files of a raw disk, and of the root filesystem on it, in a folder and returns their names. The raw disk is
+/// gone afterwards: it has been renamed if it is wanted as it is, and removed if not.
 ///
 /// # Errors
-/// Fails when a format is none that a disk has, or files cannot be read or written.
-pub fn emit_all(raw: &Path, specs: &[ArtifactSpec], folder: &Path, base: &str, epoch: u64) -> Result<Vec<String>, ArtifactError> {
+/// Fails when a format is made of neither, or files cannot be read or written.
+pub fn emit_all(
+    raw: &Path,
+    root: Option<&BareRoot<'_>>,
+    specs: &[ArtifactSpec],
+    folder: &Path,
+    base: &str,
+    epoch: u64,
+) -> Result<Vec<String>, ArtifactError> {
     let mut formats: BTreeMap<Format, Vec<ArtifactSpec>> = BTreeMap::new();
+    let mut bare: BTreeMap<&str, Vec<ArtifactSpec>> = BTreeMap::new();
     for spec in specs {
-        let format = disk_format(spec.format).ok_or(ArtifactError::NoDisk { format: spec.format })?;
-        formats.entry(format).or_default().push(*spec);
+        match (disk_format(spec.format), root, spec.format) {
+            (Some(format), ..) => formats.entry(format).or_default().push(*spec),
+            (None, Some(_), ArtifactFormat::Ext4 | ArtifactFormat::Tar | ArtifactFormat::Oci) => {
+                bare.entry(suffix(spec.format)).or_default().push(*spec);
+            }
+            _ => return Err(ArtifactError::NoSource { format: spec.format }),
+        }
     }
     let disk = SparseFile::open(raw).map_err(|source| ArtifactError::Io { operation: "read", path: raw.to_owned(), source })?;
     let emit = |(format, specs): (&Format, &Vec<ArtifactSpec>)| emit(&disk, *format, specs, folder, base, epoch);
-    let names: Result<Vec<Vec<String>>, ArtifactError> = formats.par_iter().map(emit).collect();
-    let mut names = names?.concat();
+    let emit_bare = |specs: &Vec<ArtifactSpec>| root.map_or_else(|| Ok(Vec::new()), |root| emit_root(root, specs, folder, base));
+    let (disks, roots): (Names, Names) =
+        rayon::join(|| formats.par_iter().map(emit).collect(), || bare.par_iter().map(|(_, specs)| emit_bare(specs)).collect());
+    let mut names = [disks?.concat(), roots?.concat()].concat();
     match specs.iter().find(|spec| spec.format == ArtifactFormat::Raw && spec.compression == Compression::None) {
         Some(spec) => {
             let name = file_name(base, *spec);
@@ -173,10 +197,37 @@ fn emit(
     };
     let path = folder.join(&name);
     place(&path, |file| disk_formats::write(disk, format, &Stamp::new(disk, epoch, &name)?, file))?;
-    let container = SparseFile::open(&path).map_err(|source| ArtifactError::Io { operation: "read", path: path.clone(), source })?;
-    let mut names = compress_all(&container, &compressed, folder, base)?;
+    packed(&path, name, &plain, &compressed, folder, base)
+}
+
+/// Makes the output files of one form of the root filesystem.
+fn emit_root(root: &BareRoot<'_>, specs: &[ArtifactSpec], folder: &Path, base: &str) -> Result<Vec<String>, ArtifactError> {
+    let (plain, compressed): (Vec<ArtifactSpec>, Vec<ArtifactSpec>) =
+        specs.iter().copied().partition(|spec| spec.compression == Compression::None);
+    let Some(spec) = specs.first() else { return Ok(Vec::new()) };
+    let name = file_name(base, ArtifactSpec { compression: Compression::None, ..*spec });
+    let path = folder.join(&name);
+    match spec.format {
+        ArtifactFormat::Ext4 => root.ext4(&path)?,
+        ArtifactFormat::Oci => root.oci(&path)?,
+        _ => root.tar(&path)?,
+    }
+    packed(&path, name, &plain, &compressed, folder, base)
+}
+
+/// Compresses a finished file as often as it is wanted, and removes it where it is not wanted itself.
+fn packed(
+    path: &Path,
+    name: String,
+    plain: &[ArtifactSpec],
+    compressed: &[ArtifactSpec],
+    folder: &Path,
+    base: &str,
+) -> Result<Vec<String>, ArtifactError> {
+    let container = SparseFile::open(path).map_err(|source| ArtifactError::Io { operation: "read", path: path.to_owned(), source })?;
+    let mut names = compress_all(&container, compressed, folder, base)?;
     if plain.is_empty() {
-        remove(&path)?;
+        remove(path)?;
     } else {
         names.push(name);
     }

@@ -27,7 +27,7 @@ pub(super) struct Contents {
 
 /// Returns the contents of an image. `debs` are the packages of `lock`, in its order.
 #[must_use]
-pub(super) fn contents(spec: &ImageSpec, lock: &LockedImage, debs: &[Deb]) -> Contents {
+pub(super) fn contents<'a>(spec: &ImageSpec, lock: &LockedImage, debs: impl IntoIterator<Item = &'a Deb>) -> Contents {
     let release = spec.target.dist.strip_prefix(&spec.target.os).filter(|version| !version.is_empty());
     let origin = Origin {
         ecosystem: Ecosystem::Deb,
@@ -35,7 +35,7 @@ pub(super) fn contents(spec: &ImageSpec, lock: &LockedImage, debs: &[Deb]) -> Co
         release: release.map_or_else(|| spec.target.dist.clone(), |version| format!("{}-{version}", spec.target.os)),
     };
     // A control file that cannot be read has stopped the build before: what is left here is a package without relations.
-    let stanzas: Vec<Option<Stanza>> = debs.iter().map(|deb| Stanza::parse(deb.control_file("control")?).ok()).collect();
+    let stanzas: Vec<Option<Stanza>> = debs.into_iter().map(|deb| Stanza::parse(deb.control_file("control")?).ok()).collect();
     let packages = lock.packages.iter().zip(&stanzas).map(|(package, stanza)| record(lock, package, stanza.as_ref())).collect();
     Contents { origin, packages, dependencies: dependencies(lock, &stanzas) }
 }

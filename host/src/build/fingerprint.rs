@@ -95,7 +95,8 @@ impl Inputs {
         Ok(())
     }
 
-    fn add(&mut self, name: &str, value: &Value) {
+    /// Adds an input.
+    pub(super) fn add(&mut self, name: &str, value: &Value) {
         self.0.insert(name.to_owned(), Sha256Digest::of(value.to_string().as_bytes()));
     }
 
@@ -104,6 +105,19 @@ impl Inputs {
     pub(super) fn unknown(spec: &ImageSpec) -> Option<&'static str> {
         let asks_outside = spec.builder.network && !spec.system.commands.is_empty();
         asks_outside.then_some("commands may use the network (`builder.network`), and what they find there may have changed")
+    }
+
+    /// Returns the digest of all of them.
+    #[must_use]
+    pub(super) fn key(&self) -> Sha256Digest {
+        let text: String = self.0.iter().map(|(name, digest)| format!("{name}\0{digest}\n")).collect();
+        Sha256Digest::of(text.as_bytes())
+    }
+
+    /// Returns the digest of one of them.
+    #[must_use]
+    pub(super) fn part(&self, name: &str) -> Option<&Sha256Digest> {
+        self.0.get(name)
     }
 
     /// Returns the names of what is not as it was, sorted.
@@ -240,6 +254,7 @@ mod tests {
         }
         let first = inputs(here.path(), &template("secret word"));
         assert_eq!(inputs(there.path(), &template("secret word")), first, "another folder");
+        assert_eq!(inputs(there.path(), &template("secret word")).key(), first.key());
 
         let other = inputs(here.path(), &template("another word"));
         assert_eq!(other.changed_since(&first), ["user ann"]);

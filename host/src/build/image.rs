@@ -7,6 +7,7 @@
 //! ```
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
 };
@@ -31,7 +32,7 @@ use crate::{
         layout::{self, LayoutError},
     },
     exec::Program,
-    rootfs::{Content, HostFile, Inode, Kind, RootTree, TreeError, normalize, tree::Metadata},
+    rootfs::{Content, HostFile, Inode, InodeId, Kind, RootTree, TreeError, normalize, tree::Metadata},
 };
 
 /// Files and folders that a run of scripts leaves behind and that are in no image: logs, caches, backups, identities.
@@ -92,6 +93,9 @@ pub enum FinishError {
     /// The root disk cannot be read.
     #[error("cannot read the root disk that the builder VM has finished")]
     Read(#[from] Ext4ReadError),
+    /// A file of the root filesystem cannot be read.
+    #[error("cannot read the root filesystem")]
+    Content(#[from] io::Error),
     /// The root disk cannot be opened.
     #[error("cannot open `{}`", .path.display())]
     Open {
@@ -228,43 +232,25 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Makes the raw disk `target` from the root disk.
+    /// Makes the raw disk `target` from the finished root filesystem, and returns that as it was before it was split at mount
+    /// points.
     ///
     /// # Errors
-    /// Fails when the root disk is damaged, the image cannot boot or its content does not fit.
-    pub(super) fn run(&self, root_disk: &Path, target: &Path) -> Result<(), FinishError> {
-        let file = HostFile::open(root_disk).map_err(|source| FinishError::Open { path: root_disk.to_owned(), source })?;
-        let mut root = ext4_read::read_tree(&file)?;
-        clean(&mut root, self.epoch_time())?;
+    /// Fails when the image cannot boot or its content does not fit.
+    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<RootTree, FinishError> {
         let kernels = match &self.spec.system.kernel {
-            Some(kernel) => self.kernels(&mut root, kernel)?,
+            Some(kernel) => kernels(&root, kernel)?,
             None => Vec::new(),
         };
         let esp = self.boot_files(&mut root, &kernels)?;
+        let whole = root.clone();
         let trees = split(self.disk, root, esp, self.epoch_time())?;
         ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch }.make(&self.ext4, target)?;
-        Ok(())
+        Ok(whole)
     }
 
     fn epoch_time(&self) -> i64 {
         i64::try_from(self.epoch).unwrap_or(i64::MAX)
-    }
-
-    /// Compresses what the guest left uncompressed, and returns the kernels, the one to start first.
-    fn kernels(&self, root: &mut RootTree, kernel: &Kernel) -> Result<Vec<BootKernel>, FinishError> {
-        let mut kernels = boot::kernels(root);
-        let first = boot::choose_kernel(&kernels, kernel.version.as_deref())?.release.clone();
-        kernels.sort_by_key(|kernel| kernel.release != first);
-        for kernel in &kernels {
-            let Some(path) = &kernel.initramfs else { continue };
-            let failed = |source| FinishError::Initramfs { path: path.clone(), source };
-            let Some(content) = root.file(path) else { continue };
-            let bytes = content.read_all(MAX_INITRAMFS).map_err(|error| failed(error.into()))?;
-            let compressor = Compressor::of(root).map_err(failed)?;
-            let compressed = initramfs::compress(&bytes, compressor).map_err(failed)?;
-            root.write_file(path, Content::bytes(compressed), 0o644, self.epoch_time())?;
-        }
-        Ok(kernels)
     }
 
     /// Puts the bootloader's files into the root tree and returns those of the EFI system partition.
@@ -301,6 +287,43 @@ impl Finish<'_> {
         root.write_file("/boot/grub/grub.cfg", Content::bytes(menu.into_bytes()), 0o600, self.epoch_time())?;
         Ok(Some(esp))
     }
+}
+
+/// Reads what a session has left on the root disk and cleans it. Tells what a step that notes accesses may have read, too.
+///
+/// # Errors
+/// Fails when the disk is damaged.
+pub(super) fn settle(root_disk: &Path, epoch: u64) -> Result<(RootTree, HashSet<InodeId>), FinishError> {
+    let time = i64::try_from(epoch).unwrap_or(i64::MAX);
+    let file = HostFile::open(root_disk).map_err(|source| FinishError::Open { path: root_disk.to_owned(), source })?;
+    let (mut root, read) = ext4_read::read_tree_with_access(&file, time)?;
+    clean(&mut root, time)?;
+    Ok((root, read))
+}
+
+/// Compresses the initramfs images that the guest left uncompressed.
+///
+/// # Errors
+/// Fails when an initramfs is none.
+pub(super) fn compress_initramfs(root: &mut RootTree, epoch: u64) -> Result<(), FinishError> {
+    let time = i64::try_from(epoch).unwrap_or(i64::MAX);
+    for path in boot::kernels(root).into_iter().filter_map(|kernel| kernel.initramfs) {
+        let failed = |source| FinishError::Initramfs { path: path.clone(), source };
+        let Some(content) = root.file(&path) else { continue };
+        let bytes = content.read_all(MAX_INITRAMFS).map_err(|error| failed(error.into()))?;
+        let compressor = Compressor::of(root).map_err(failed)?;
+        let compressed = initramfs::compress(&bytes, compressor).map_err(failed)?;
+        root.write_file(&path, Content::bytes(compressed), 0o644, time)?;
+    }
+    Ok(())
+}
+
+/// Returns the kernels, the one to start first.
+fn kernels(root: &RootTree, kernel: &Kernel) -> Result<Vec<BootKernel>, FinishError> {
+    let mut kernels = boot::kernels(root);
+    let first = boot::choose_kernel(&kernels, kernel.version.as_deref())?.release.clone();
+    kernels.sort_by_key(|kernel| kernel.release != first);
+    Ok(kernels)
 }
 
 /// Makes the tree a function of its inputs.

@@ -4,6 +4,8 @@ pub mod agents;
 mod contents;
 mod fingerprint;
 mod image;
+mod initramfs_trace;
+mod layers;
 mod options;
 mod outputs;
 #[cfg(test)]
@@ -36,6 +38,7 @@ pub use step_error::hint as step_hint;
 pub use workdir::{Scratch, WorkError};
 
 use crate::{
+    artifact::bare::BareRoot,
     boot::fstab,
     compose::{self, ComposeInput, HostFile, LowerError},
     digest::Sha256Digest,
@@ -43,16 +46,18 @@ use crate::{
     fetch::FetchError,
     lock::LockError,
     report::manifest::{FileRecord, OutputRecord},
+    rootfs::RootTree,
     store::{self, Bucket, Store, StoreError},
     toolchain::{ToolError, VmImageError},
 };
 use fingerprint::Inputs;
 use image::Finish;
+use layers::Layers;
 use outputs::Described;
 use prepare::{Host, Toolchain};
 use progress::{Event, Level, Observer, Stage, stage};
 use published::Standing;
-use session::{Guest, StartingVm, VmNeeds};
+use session::Guest;
 use workdir::WorkDir;
 
 /// A file that is larger than this goes to the guest through the store rather than in the plan.
@@ -177,43 +182,44 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let work = WorkDir::create(&options.host.work_dir, &options.host.scratch)?;
     let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
-    let arch = spec.target.arch;
-    let root_disk = work.file("root.img");
-    let size = root::disk_size(&packages, spec.builder.disk);
-    let guest = guest(spec, &toolchain, &root_disk, &host, &work)?;
+    let open = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::open(&host.store, packages)?, false)))?;
+    let contents = contents::contents(spec, &locked.image, open.inputs.iter().map(|input| &input.deb));
     let (files, file_records) = local_files(spec, &host.store)?;
-    let started = start_vm(spec, &guest, size, &files, epoch)?;
-    let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, &packages, arch, epoch)?, false)))?;
-    image::check_room(spec, disk, identity, epoch, &unpacked.tree)?;
-    check_work_space(&work, root::scratch_need(&unpacked.tree))?;
-    let contents = contents::contents(spec, &locked.image, &unpacked.packages);
-    stage(observer, Stage::Root, || {
-        Ok::<_, BuildError>((root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
-    })?;
-    stop_if_cancelled(options)?;
-
     let cmdline = command_line(spec, disk, &identity);
     let plan = compose::lower(ComposeInput {
         spec,
         lock: &locked.image,
         source_date_epoch: epoch,
-        install: unpacked.install,
+        install: None,
         fstab: fstab::render(disk, &identity),
         cmdline: cmdline.clone(),
         files,
     })?;
-    session::compose(&guest, started, plan, observer, &options.host.cancel)?;
+    let layers =
+        Layers { host: &host, spec, options, observer, toolchain: &toolchain, work: &work, inputs: &inputs, packages: &open, epoch };
+    let root = layers.root(plan, |tree| {
+        image::check_room(spec, disk, identity, epoch, tree)?;
+        check_work_space(&work, root::scratch_need(tree))
+    })?;
 
     let raw = work.file("disk.img");
-    stage(observer, Stage::Disk, || {
-        let finish =
-            Finish { spec, disk, identity, cmdline: &cmdline, epoch, ext4: toolchain.ext4, mkimage: toolchain.mkimage, work: work.path() };
-        finish.run(&root_disk, &raw)?;
-        let _ = fs::remove_file(&root_disk);
-        Ok::<_, BuildError>(((), false))
+    let root = stage(observer, Stage::Disk, || {
+        let finish = Finish {
+            spec,
+            disk,
+            identity,
+            cmdline: &cmdline,
+            epoch,
+            ext4: toolchain.ext4.clone(),
+            mkimage: toolchain.mkimage.clone(),
+            work: work.path(),
+        };
+        Ok::<_, BuildError>((finish.run(root, &raw)?, false))
     })?;
     stop_if_cancelled(options)?;
-    let artifacts = stage(observer, Stage::Artifacts, || Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, epoch)?, false)))?;
+    let artifacts = stage(observer, Stage::Artifacts, || {
+        Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, &bare_root(spec, &root, identity, &toolchain, epoch))?, false))
+    })?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
     let outputs =
@@ -246,6 +252,19 @@ fn tell_up_to_date(observer: &dyn Observer) {
     let reason = "nothing has changed since the last build";
     observer.event(&Event::Message { level: Level::Note, text: &format!("{reason}: its outputs are up to date") });
     observer.event(&Event::Decision { subject: "outputs", reused: true, reason });
+}
+
+/// Returns the root filesystem as outputs without a disk have it.
+fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentity, toolchain: &'a Toolchain, epoch: u64) -> BareRoot<'a> {
+    BareRoot {
+        tree,
+        name: &spec.name,
+        version: &spec.version,
+        arch: spec.target.arch,
+        epoch,
+        uuid: identity.filesystem("bare"),
+        tools: &toolchain.ext4,
+    }
 }
 
 /// Fails with every field that is not built yet, and returns the disk.
@@ -302,14 +321,6 @@ fn local_files(spec: &ImageSpec, store: &Store) -> Result<(Vec<HostFile>, Vec<Fi
     }
     records.sort();
     Ok((files, records))
-}
-
-/// Starts the builder VM on a disk that has nothing but its size yet, so that it boots while the host unpacks.
-fn start_vm(spec: &ImageSpec, guest: &Guest<'_>, disk: ByteSize, files: &[HostFile], epoch: u64) -> Result<StartingVm, BuildError> {
-    root::reserve_disk(guest.disk, disk)?;
-    // That packages need the store is known only when they are unpacked, and rare.
-    let needs = VmNeeds { store_tag: compose::store_tag(files), network: spec.builder.network, clock: epoch };
-    Ok(session::start(guest, needs)?)
 }
 
 /// Returns what the session runs on.

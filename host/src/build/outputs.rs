@@ -16,7 +16,7 @@ use super::{
     workdir::{WorkDir, WorkError, place},
 };
 use crate::{
-    artifact::{self, ArtifactError},
+    artifact::{self, ArtifactError, bare::BareRoot},
     digest::Sha256Digest,
     lock::{self, PackageLock},
     report::{
@@ -67,10 +67,11 @@ pub(super) struct Described<'a> {
     pub(super) epoch: u64,
 }
 
-/// Converts the raw disk into the formats that the template asks for, in the work folder, and returns their names.
-pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir, epoch: u64) -> Result<Vec<String>, OutputError> {
+/// Converts the raw disk and its root filesystem into the formats that the template asks for, in the work folder, and returns
+/// their names.
+pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir, root: &BareRoot<'_>) -> Result<Vec<String>, OutputError> {
     let base = format!("{}-{}", spec.name, spec.version);
-    Ok(artifact::emit_all(raw, &spec.artifacts, work.path(), &base, epoch)?)
+    Ok(artifact::emit_all(raw, Some(root), &spec.artifacts, work.path(), &base, root.epoch)?)
 }
 
 /// Writes the reports, hashes everything and puts it into the output folder.
@@ -137,9 +138,9 @@ fn write(path: &Path, text: &str) -> Result<(), OutputError> {
 /// Returns what there is to say of an output.
 fn record(path: &Path, name: &str) -> Result<OutputRecord, OutputError> {
     let failed = |source| OutputError::Io { operation: "read", path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let sha256 = Sha256Digest::of_reader(&mut file).map_err(failed)?;
+    let sha256 = Sha256Digest::of_file(&file).map_err(failed)?;
     let format = match name {
         "packages.txt" => "packages",
         "sbom.spdx.json" => "spdx",

@@ -47,7 +47,7 @@ fn plan(spec: &ImageSpec) -> oic_protocol::ComposePlan {
         spec,
         lock: &lock,
         source_date_epoch: 1,
-        install: DebInstall { preinst: Vec::new(), unpack: Vec::new(), configure: vec!["base-files".to_owned()] },
+        install: Some(DebInstall { preinst: Vec::new(), unpack: Vec::new(), configure: vec!["base-files".to_owned()] }),
         fstab: fstab::render(disk, &identity),
         cmdline: command_line(spec, disk, &identity),
         files: Vec::new(),

@@ -17,7 +17,7 @@ use crate::{
     fetch::{self, Fetcher},
     lock::{self, LockedImage, LockedTools, PackageLock},
     repository::{Access, mirror::MirrorTable},
-    store::{Guard, Store},
+    store::{Guard, Shared, Store},
     toolchain::{Emulator, Firmware, ToolSet, Tools, VmImage, host_emulator, kvm_verdict},
 };
 
@@ -27,6 +27,7 @@ const TURN_INTERVAL: Duration = Duration::from_millis(50);
 /// The store, the network and who is told.
 pub(super) struct Host<'a> {
     pub(super) store: Store,
+    _in_use: Shared,
     pub(super) options: &'a HostOptions,
     /// The architecture that tools run on.
     arch: Arch,
@@ -89,12 +90,13 @@ impl<'a> Host<'a> {
     /// Opens the store and the network.
     pub(super) fn open(options: &'a HostOptions, observer: &'a dyn Observer) -> Result<Self, BuildError> {
         let store = Store::open(&options.cache_dir)?;
+        let in_use = store.share()?;
         store.sweep();
         let workers = options.workers.get();
         let cancel = Some(options.cancel.clone());
         let fetcher = Fetcher::new(fetch::Settings { workers, offline: options.offline, cancel, ..fetch::Settings::default() })?;
         let mirrors = MirrorTable::load(&options.mirrors, Path::new("/"));
-        Ok(Self { store, options, arch: Arch::host(), fetcher, mirrors, observer })
+        Ok(Self { store, _in_use: in_use, options, arch: Arch::host(), fetcher, mirrors, observer })
     }
 
     fn access(&self, stage: Stage) -> Access<'_> {

@@ -1,7 +1,7 @@
 //! From verified package files to the disk that the guest works on.
 //!
 //! ```text
-//! package files ──DebCache──► decompressed packages ──merge──► RootTree ──mke2fs -d──► root disk
+//! package files ──DebCache──► decompressed packages ──dpkg::merge…──► RootTree ──mke2fs -d──► root disk
 //! ```
 
 use std::{
@@ -11,12 +11,12 @@ use std::{
 };
 
 use oic_config::{spec::Arch, units::ByteSize};
-use oic_protocol::{DebInstall, StoreBlob};
+use oic_protocol::StoreBlob;
 
 use crate::{
     disk::ext4::{self, Ext4Error, Ext4Options, Ext4Tools, Profile},
     lock::LockedPackage,
-    rootfs::{Deb, DebCache, DebError, MergeError, PackageInput, RootTree, dpkg},
+    rootfs::{DebCache, DebError, MergeError, PackageInput, RootTree, dpkg, stored},
     store::{Bucket, Store, StoreError},
 };
 
@@ -53,33 +53,43 @@ pub enum RootError {
     Store(#[from] StoreError),
 }
 
-/// Packages, unpacked.
+/// The packages of an image, open for reading.
 #[derive(Debug)]
-pub(super) struct UnpackedRoot {
-    /// The tree.
-    pub(super) tree: RootTree,
-    /// What is left for the guest to do.
-    pub(super) install: DebInstall,
+pub(super) struct OpenPackages {
+    /// What the lock says of each, and where its file is.
+    pub(super) locked: Vec<(LockedPackage, PathBuf)>,
     /// The packages themselves, in the order of the lock.
-    pub(super) packages: Vec<Deb>,
+    pub(super) inputs: Vec<PackageInput>,
+    /// The files that contents of layers may be in.
+    pub(super) stored: stored::Packages,
 }
 
-/// Unpacks the packages of an image into a tree.
+/// Opens the packages of an image, decompressed.
 ///
 /// # Errors
-/// Fails when a package is malformed or two packages do not fit together.
-pub(super) fn unpack(store: &Store, packages: &[(LockedPackage, PathBuf)], arch: Arch, epoch: u64) -> Result<UnpackedRoot, RootError> {
+/// Fails when a package is malformed.
+pub(super) fn open(store: &Store, packages: Vec<(LockedPackage, PathBuf)>) -> Result<OpenPackages, RootError> {
     let cache = DebCache::new(&store.bucket_folder(Bucket::Unpacked)?);
     let files: Vec<_> = packages.iter().map(|(package, path)| (path.clone(), package.sha256)).collect();
     let debs = cache.open_all(&files)?;
-    let inputs = packages.iter().zip(&debs).map(|((package, path), deb)| {
+    let mut known: Vec<_> = packages.iter().zip(&debs).map(|((package, _), deb)| (package.sha256, deb.file.clone())).collect();
+    known.sort_by_key(|(digest, _)| *digest);
+    let inputs = packages.iter().zip(debs).map(|((package, path), deb)| {
         let below = path.strip_prefix(store.root()).unwrap_or(path);
         let blob = StoreBlob { name: package.name.clone(), path: below.to_string_lossy().into_owned(), size: package.size };
-        PackageInput { deb: deb.clone(), blob }
+        PackageInput { deb, blob }
     });
-    let merged = dpkg::merge(inputs.collect(), arch.deb_name(), i64::try_from(epoch).unwrap_or(i64::MAX))?;
-    let (tree, install) = merged.into_install();
-    Ok(UnpackedRoot { tree, install, packages: debs })
+    let inputs = inputs.collect();
+    Ok(OpenPackages { locked: packages, inputs, stored: stored::Packages::new(known) })
+}
+
+/// Unpacks all packages of an image into one tree.
+///
+/// # Errors
+/// Fails when two packages do not fit together.
+pub(super) fn merge_all(packages: &OpenPackages, arch: Arch, epoch: u64) -> Result<RootTree, RootError> {
+    let merged = dpkg::merge(packages.inputs.clone(), arch.deb_name(), i64::try_from(epoch).unwrap_or(i64::MAX))?;
+    Ok(merged.into_install().0)
 }
 
 /// Returns how large the root disk of these packages is.

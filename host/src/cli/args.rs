@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Tell what this machine offers, and what to do about what it lacks
     Doctor(DoctorArgs),
+    /// Show what the cache holds, check it, and remove from it
+    Cache(CacheArgs),
     /// Show or write the global configuration
     Config(ConfigArgs),
     /// Write a completion script for a shell to standard output
@@ -377,6 +379,86 @@ pub(crate) struct DoctorArgs {
     /// Ask no mirror
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+/// `oic cache`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+/// The commands below `oic cache`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List each kind of entries with its size and last use
+    List(CacheListArgs),
+    /// Remove what was not used for long
+    Gc(CacheGcArgs),
+    /// Remove whole kinds of entries
+    Clean(CacheCleanArgs),
+    /// Check packages, metadata and layers against their digests, and remove damaged ones
+    Verify,
+}
+
+/// `oic cache list`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `oic cache gc`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheGcArgs {
+    /// Size to bring the cache down to, what was used longest ago first [default: cache_max_size of oic.yml]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_size: Option<ByteSize>,
+    /// Remove what was not used for this long: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub(crate) max_age: Option<u64>,
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `oic cache clean`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct CacheCleanArgs {
+    /// Packages, and what they were unpacked to
+    #[arg(long, group = "what")]
+    pub(crate) packages: bool,
+    /// Layers of images
+    #[arg(long, group = "what")]
+    pub(crate) layers: bool,
+    /// The builder VM, and the programs that oic uses
+    #[arg(long, group = "what")]
+    pub(crate) vm: bool,
+    /// Everything
+    #[arg(long, group = "what")]
+    pub(crate) all: bool,
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+/// Returns seconds from a number with `h`, `d` or `w` after it.
+fn parse_age(text: &str) -> Result<u64, String> {
+    let unit = |text: &str| match text {
+        "h" => Some(3600),
+        "d" => Some(86400),
+        "w" => Some(7 * 86400),
+        _ => None,
+    };
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let age = text[..at].parse::<u64>().ok().zip(unit(&text[at..])).and_then(|(count, unit)| count.checked_mul(unit));
+    age.ok_or_else(|| "a number of hours, days or weeks is expected: 12h, 30d, 8w".to_owned())
 }
 
 /// `oic config`.

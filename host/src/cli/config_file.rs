@@ -40,6 +40,7 @@ pub(crate) struct ConfigFile {
 pub(crate) struct Document {
     pub(crate) workers: Option<Spanned<u32>>,
     pub(crate) cache_dir: Option<Spanned<PathBuf>>,
+    pub(crate) cache_max_size: Option<Spanned<String>>,
     pub(crate) work_dir: Option<Spanned<PathBuf>>,
     pub(crate) temp_dir: Option<Spanned<PathBuf>>,
     pub(crate) config_dir: Option<Spanned<PathBuf>>,
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_place() {
         insta::assert_snapshot!(error("workers: 3\ncach_dir: /x\n"), @"oic.yml:2:1: unknown key `cach_dir` | did you mean `cache_dir`?");
-        insta::assert_snapshot!(error("zzz: 1\n"), @"oic.yml:1:1: unknown key `zzz` | the keys that are possible here: workers, cache_dir, work_dir, temp_dir, config_dir, logging, mirrors");
+        insta::assert_snapshot!(error("zzz: 1\n"), @"oic.yml:1:1: unknown key `zzz` | the keys that are possible here: workers, cache_dir, cache_max_size, work_dir, temp_dir, config_dir, logging, mirrors");
         insta::assert_snapshot!(error("logging:\n  levle: info\n"), @"oic.yml:2:3: unknown key `levle` | did you mean `level`?");
         insta::assert_snapshot!(error("logging:\n  level: loud\n"), @"oic.yml:2:10: `loud` is not one of error, warn, info, debug, trace | `oic config init` writes a file with every key explained");
         insta::assert_snapshot!(error("workers: many\n"), @"oic.yml:1:10: a whole number that is not negative is expected here | `oic config init` writes a file with every key explained");

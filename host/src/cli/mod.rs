@@ -33,7 +33,7 @@ use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 pub use exit_code::ExitCode;
 
-use args::{Cli, Command, ConfigArgs, ConfigCommand, GlobalArgs};
+use args::{CacheArgs, CacheCommand, Cli, Command, ConfigArgs, ConfigCommand, GlobalArgs};
 use command_error::CommandError;
 use log::{Clock, LogFile};
 use printer::{Colors, Printer};
@@ -138,6 +138,7 @@ fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> R
     match command {
         Command::Boot(args) => commands::boot(&args.into(), &context()?),
         Command::Build(args) => commands::build(args.into(), context()?),
+        Command::Cache(CacheArgs { command }) => run_cache(command, &context()?),
         Command::Convert(args) => commands::convert(args.try_into()?, context()?),
         Command::Inspect(args) => commands::inspect(args.into(), context()?),
         Command::Compare(args) => commands::compare(args.into(), context()?),
@@ -149,6 +150,16 @@ fn run(cli: Cli, variables: &BTreeMap<String, OsString>, printer: &Printer) -> R
         Command::Doctor(args) => commands::doctor(&args.into(), &context()?),
         Command::Man(args) => commands::man(&args.dir, printer),
         Command::Version => commands::version(printer),
+    }
+}
+
+/// Runs a command below `oic cache`.
+fn run_cache(command: CacheCommand, context: &Context) -> Result<(), CommandError> {
+    match command {
+        CacheCommand::List(args) => commands::cache_list(args.into(), context),
+        CacheCommand::Gc(args) => commands::cache_gc(args.into(), context),
+        CacheCommand::Clean(args) => commands::cache_clean(&args.into(), context),
+        CacheCommand::Verify => commands::cache_verify(context),
     }
 }
 

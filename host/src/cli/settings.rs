@@ -19,14 +19,14 @@ use std::{
 use clap::ValueEnum as _;
 use etcetera::BaseStrategy as _;
 use oic_builder_vm::Cancel;
-use oic_config::spec::Arch;
+use oic_config::{spec::Arch, units::ByteSize};
 use oic_disk_formats::{Compression, Format};
 use serde_saphyr::Spanned;
 
 use super::{
     args::{
-        BootArgs, BuildArgs, ColorMode, CompareArgs, CompareMode, ConfigInitArgs, ConvertArgs, DoctorArgs, GlobalArgs, InspectArgs,
-        LockArgs, ProgressMode, ReportArgs, TemplateArgs, ValidateArgs,
+        BootArgs, BuildArgs, CacheCleanArgs, CacheGcArgs, CacheListArgs, ColorMode, CompareArgs, CompareMode, ConfigInitArgs, ConvertArgs,
+        DoctorArgs, GlobalArgs, InspectArgs, LockArgs, ProgressMode, ReportArgs, TemplateArgs, ValidateArgs,
     },
     command_error::CommandError,
     config_file::{self, ConfigFile, Document, LogLevel},
@@ -38,10 +38,14 @@ use crate::{
     build::{HostOptions, LockUse, Scratch},
     env,
     fetch::Url,
+    store::Bucket,
 };
 
 /// The most workers that are accepted: beyond, only file descriptors run out.
 const MAX_WORKERS: u32 = 1024;
+
+/// How large the cache may become when nobody says: a dozen distributions and images, and a part of a laptop's disk.
+const CACHE_MAX_SIZE: ByteSize = ByteSize(20 << 30);
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +100,8 @@ pub(crate) struct GlobalSettings {
     pub(crate) workers: Sourced<NonZeroUsize>,
     /// Downloads and everything made from them.
     pub(crate) cache_dir: Sourced<PathBuf>,
+    /// How large the cache may become; none: any size.
+    pub(crate) cache_max_size: Sourced<Option<ByteSize>>,
     /// Scratch files while a build runs.
     pub(crate) work_dir: Sourced<PathBuf>,
     /// Small short-lived files and sockets.
@@ -172,6 +178,7 @@ impl GlobalSettings {
         Ok(Self {
             workers: sources.workers(args.workers)?,
             cache_dir,
+            cache_max_size: sources.cache_max_size()?,
             work_dir,
             temp_dir: sources.temp_dir(),
             config_dir: sources.path(None, "", env::OIC_CONFIG_DIR, |document| document.config_dir.as_ref()),
@@ -274,6 +281,21 @@ impl Sources<'_> {
         let workers =
             accepted.ok_or_else(|| CommandError::usage(format!("{value} workers ({origin}) are not within 1 and {MAX_WORKERS}")))?;
         Ok(Sourced::new(workers, origin))
+    }
+
+    /// Resolves the size of the cache.
+    fn cache_max_size(&self) -> Result<Sourced<Option<ByteSize>>, CommandError> {
+        let parse = |text: &str| if text == "none" { Some(None) } else { text.parse().ok().map(Some) };
+        const EXPECTED: &str = "a size such as 20GiB, or `none`";
+        if let Some(text) = self.variables.get(env::OIC_CACHE_MAX_SIZE) {
+            let size = text.to_str().and_then(parse).ok_or_else(|| bad_variable(env::OIC_CACHE_MAX_SIZE, text, EXPECTED))?;
+            return Ok(Sourced::new(size, Origin::Environment(env::OIC_CACHE_MAX_SIZE.to_owned())));
+        }
+        let Some(Sourced { value, origin }) = self.file(|document| document.cache_max_size.as_ref()) else {
+            return Ok(Sourced::new(Some(CACHE_MAX_SIZE), Origin::Default));
+        };
+        let size = parse(&value).ok_or_else(|| CommandError::usage(format!("`cache_max_size` ({origin}) is `{value}`, not {EXPECTED}")))?;
+        Ok(Sourced::new(size, origin))
     }
 
     /// Resolves the level of the log.
@@ -576,6 +598,60 @@ pub(crate) struct DoctorSettings {
 impl From<DoctorArgs> for DoctorSettings {
     fn from(args: DoctorArgs) -> Self {
         Self { json: args.json, offline: args.offline }
+    }
+}
+
+/// What `oic cache list` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheListSettings {
+    /// Whether the list is JSON.
+    pub(crate) json: bool,
+}
+
+impl From<CacheListArgs> for CacheListSettings {
+    fn from(args: CacheListArgs) -> Self {
+        Self { json: args.json }
+    }
+}
+
+/// What `oic cache gc` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheGcSettings {
+    /// How large the cache may be; none: as the configuration says.
+    pub(crate) max_size: Option<ByteSize>,
+    /// Seconds since the last use of what stays; none: any.
+    pub(crate) max_age: Option<u64>,
+    /// Whether nothing is removed.
+    pub(crate) dry_run: bool,
+}
+
+impl From<CacheGcArgs> for CacheGcSettings {
+    fn from(args: CacheGcArgs) -> Self {
+        Self { max_size: args.max_size, max_age: args.max_age, dry_run: args.dry_run }
+    }
+}
+
+/// What `oic cache clean` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CacheCleanSettings {
+    /// The buckets to empty.
+    pub(crate) buckets: Vec<Bucket>,
+    /// Whether records and interrupted downloads go, too.
+    pub(crate) forget: bool,
+    /// Whether nothing is removed.
+    pub(crate) dry_run: bool,
+}
+
+impl From<CacheCleanArgs> for CacheCleanSettings {
+    fn from(args: CacheCleanArgs) -> Self {
+        let sets: [(bool, &[Bucket]); 4] = [
+            (args.packages, &[Bucket::Packages, Bucket::Unpacked]),
+            (args.layers, &[Bucket::Layers]),
+            (args.vm, &[Bucket::Vm, Bucket::Tools]),
+            (args.all, &Bucket::ALL),
+        ];
+        let buckets = sets.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, buckets)| buckets.iter().copied()).collect();
+        Self { buckets, forget: args.all, dry_run: args.dry_run }
     }
 }
 

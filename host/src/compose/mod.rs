@@ -3,7 +3,7 @@
 //! The plan is one flat list, in the order in which the guest runs it:
 //!
 //! ```text
-//! 1. install packages     what the host has unpacked is configured
+//! 1. install packages     what the host has unpacked is configured; in sessions of their own where there are layers
 //! 2. write files          files owned by root: system files of ours, then the template's
 //! 3. create users
 //! 4. write files          files owned by somebody else
@@ -19,4 +19,4 @@ mod plan;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;
-pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name, store_tag};
+pub use plan::{ComposeInput, HostFile, LowerError, lower, lower_install, step_name};

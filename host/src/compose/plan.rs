@@ -34,8 +34,8 @@ pub struct ComposeInput<'a> {
     pub lock: &'a LockedImage,
     /// `SOURCE_DATE_EPOCH`.
     pub source_date_epoch: u64,
-    /// How the packages were unpacked.
-    pub install: DebInstall,
+    /// How the packages were unpacked; none when they are configured already.
+    pub install: Option<DebInstall>,
     /// `/etc/fstab`.
     pub fstab: String,
     /// The whole kernel command line, `root=` included.
@@ -67,14 +67,16 @@ pub enum LowerError {
 pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
     let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, files } = input;
     let SystemFiles { files: system, enable } = system_files(spec, lock, &cmdline);
-    let store_tag = if install.unpack.is_empty() { store_tag(&files) } else { Some(STORE_TAG.to_owned()) };
+    let unpacks = install.as_ref().is_some_and(|install| !install.unpack.is_empty());
+    let store_tag = if unpacks { Some(STORE_TAG.to_owned()) } else { store_tag(&files) };
     let mut root_files = vec![super::files::root_file("/etc/fstab", fstab)];
     root_files.extend(system);
     let (root_owned, others): (Vec<_>, Vec<_>) =
         files.into_iter().map(lower_file).partition(|file| file.owner == "root" && file.group == "root");
     root_files.extend(root_owned);
     let users = spec.system.users.iter().map(|user| lower_user(spec, lock, user)).collect::<Result<Vec<_>, _>>()?;
-    let mut steps = vec![Step::InstallDeb(install), Step::WriteFiles(root_files)];
+    let mut steps: Vec<Step> = install.into_iter().map(Step::InstallDeb).collect();
+    steps.push(Step::WriteFiles(root_files));
     if !users.is_empty() {
         steps.push(Step::CreateUsers(users));
     }
@@ -100,9 +102,16 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
     Ok(ComposePlan { source_date_epoch, store_tag, network: spec.builder.network, steps })
 }
 
-/// Returns the tag of the store if the guest reads one of these files there.
+/// Returns the plan of a session that does nothing but configure packages.
 #[must_use]
-pub fn store_tag(files: &[HostFile]) -> Option<String> {
+pub fn lower_install(install: DebInstall, source_date_epoch: u64) -> ComposePlan {
+    let store_tag = (!install.unpack.is_empty()).then(|| STORE_TAG.to_owned());
+    let seal = Seal { installed_deb: install.configure.clone(), ..Seal::default() };
+    ComposePlan { source_date_epoch, store_tag, network: false, steps: vec![Step::InstallDeb(install), Step::Seal(seal)] }
+}
+
+/// Returns the tag of the store if the guest reads one of these files there.
+fn store_tag(files: &[HostFile]) -> Option<String> {
     files.iter().any(|file| matches!(file.content, FileContent::Store(_))).then(|| STORE_TAG.to_owned())
 }
 

@@ -255,8 +255,8 @@ fn encoded(text: &str, keep: impl Fn(u8) -> bool) -> String {
     text.bytes().map(byte).collect()
 }
 
-/// Returns seconds since 1970-01-01 UTC as SPDX writes times.
-fn timestamp(seconds: u64) -> String {
+/// Returns seconds since 1970-01-01 UTC as SPDX writes times, and others that follow RFC 3339.
+pub(crate) fn timestamp(seconds: u64) -> String {
     // Days to a date of the Gregorian calendar: eras of 400 years that begin in March, so that leap days come last.
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);

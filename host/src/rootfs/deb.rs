@@ -20,7 +20,7 @@ use super::{
     path::Shown,
     tar_read::{self, TarEntry, TarError, TarKind},
 };
-use crate::digest::Sha256Digest;
+use crate::{digest::Sha256Digest, store::note_use};
 
 /// The first bytes of every `ar` archive.
 const AR_MAGIC: &[u8; 8] = b"!<arch>\n";
@@ -94,9 +94,10 @@ impl DebCache {
     pub fn open(&self, package: &Path, digest: &Sha256Digest) -> Result<Deb, DebError> {
         let entry = self.entry(digest);
         // An entry that cannot be opened was cut short by a crash of the machine: it is made again.
-        if entry.exists()
+        if let Ok(metadata) = entry.symlink_metadata()
             && let Ok(deb) = Deb::open(&entry)
         {
+            note_use(&entry, &metadata);
             return Ok(deb);
         }
         let failed = |operation, source| DebError::Io { operation, path: entry.clone(), source };

@@ -17,6 +17,7 @@
 //!   staging/<bucket>.<key>/  directory entries under way
 //!   writing/                 small files under way
 //!   guards/<bucket>.<key>    who is making a directory entry
+//!   in-use                   held by every build, together; by who removes entries, alone
 //! ```
 //!
 //! `ab` is the first two digits of the name. The number of a bucket rises when the meaning of its entries changes; buckets
@@ -48,6 +49,7 @@ mod guard;
 mod import;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::{
     fs,
@@ -61,6 +63,7 @@ pub use error::StoreError;
 pub(crate) use error::free_space;
 pub use guard::Guard;
 pub use import::{Import, ImportSlot};
+pub use usage::{Limits, Removal, Shared, StoredEntry};
 
 use crate::{clock, digest::Sha256Digest};
 
@@ -101,6 +104,12 @@ impl Bucket {
     /// All of them.
     pub const ALL: [Self; 8] =
         [Self::Packages, Self::Metadata, Self::Indexes, Self::Unpacked, Self::Tools, Self::Vm, Self::Layers, Self::Files];
+
+    /// Returns its name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.folder().trim_end_matches("-v1")
+    }
 
     /// Returns the name of its folder.
     #[must_use]
@@ -321,7 +330,7 @@ fn create_folder(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Sets the access time of an entry. A store that this user may read but not write does without.
-fn note_use(path: &Path, metadata: &fs::Metadata) {
+pub(crate) fn note_use(path: &Path, metadata: &fs::Metadata) {
     if clock::unix_now().saturating_sub(seconds(metadata.atime())) < LAST_USE_RESOLUTION {
         return;
     }

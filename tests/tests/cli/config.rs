@@ -11,6 +11,7 @@ fn defaults() {
     --- stdout
     workers: 4  # environment: OIC_WORKERS
     cache_dir: [SANDBOX]/home/.cache/oic  # default
+    cache_max_size: 20GiB  # default
     work_dir: [SANDBOX]/home/.cache/oic/work  # default
     temp_dir: [SANDBOX]/tmp  # environment: TMPDIR
     config_dir: null  # default
@@ -41,6 +42,7 @@ fn the_command_line_comes_before_the_environment_before_files() {
     --- stdout
     workers: 7  # command line: --workers
     cache_dir: /from/environment  # environment: OIC_CACHE_DIR
+    cache_max_size: 20GiB  # default
     work_dir: [SANDBOX]/home/near-work  # oic.yml:3:11
     temp_dir: [SANDBOX]/home/.config/oic/far  # [SANDBOX]/home/.config/oic/oic.yml:2:11
     config_dir: null  # default
@@ -65,6 +67,7 @@ fn a_named_file_is_the_only_one() {
     --- stdout
     workers: 4  # environment: OIC_WORKERS
     cache_dir: [SANDBOX]/home/.cache/oic  # default
+    cache_max_size: 20GiB  # default
     work_dir: [SANDBOX]/home/.cache/oic/work  # default
     temp_dir: [SANDBOX]/tmp  # environment: TMPDIR
     config_dir: null  # default

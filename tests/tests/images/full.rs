@@ -114,7 +114,7 @@ fn builds_again(lab: &Lab, first: &Sandbox) {
 }
 
 /// Makes a cache that has packages and nothing else.
-fn link_packages(from: &Path, to: &Path) {
+pub(super) fn link_packages(from: &Path, to: &Path) {
     const BUCKET: &str = "packages-v1";
     for folder in fs::read_dir(from.join(BUCKET)).unwrap() {
         let folder = folder.unwrap();

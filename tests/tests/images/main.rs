@@ -5,6 +5,7 @@
 //! full      users, files, packages, commands · built twice, same bytes · logged in over the console
 //! debian12  builds and boots
 //! grub      builds and boots, with swap and a second filesystem
+//! layers    unchanged, another file, another package: what is used again, and the same bytes as without a cache
 //! ```
 //!
 //! They need a mirror and nothing else: what is missing is said. Where guests are emulated, all of them take some 10 minutes.
@@ -12,6 +13,7 @@
 mod debian12;
 mod full;
 mod grub;
+mod layers;
 mod minimal;
 
 use std::{

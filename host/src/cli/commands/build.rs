@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -61,7 +61,9 @@ impl Hint for TimingError {}
 pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), CommandError> {
     let cancel = interrupt::listen(&context.printer)?;
     let progress = context.progress();
-    let stop = Stop { cancel: cancel.clone(), scratch: Scratch::default() };
+    let stop = Stop { cancel: cancel.clone(), scratch: Scratch::default(), made: Arc::default() };
+    let made = Arc::clone(&stop.made);
+    let own_settings = context.settings.clone();
     let (shown, scratch) = (Arc::clone(&progress), stop.scratch.clone());
     let ended = interrupt::run(&cancel, move || build_all(&settings, &context, &stop, &shown)).map_err(interrupt::no_thread)?;
     let result = ended.unwrap_or_else(|| {
@@ -69,14 +71,19 @@ pub(crate) fn build(settings: BuildSettings, context: Context) -> Result<(), Com
         Err(interrupted())
     });
     progress.finish(result.as_ref().err());
+    if made.load(Ordering::Relaxed) {
+        super::cache::trim_after_build(&own_settings);
+    }
     result
 }
 
-/// What ends a build before its time.
+/// What ends a build before its time, and what it leaves.
 #[derive(Debug)]
 struct Stop {
     cancel: Cancel,
     scratch: Scratch,
+    /// Whether anything was made, so that the cache may have grown.
+    made: Arc<AtomicBool>,
 }
 
 /// Builds the images, as many side by side as this machine can bear. One that fails does not stop the others.
@@ -186,6 +193,7 @@ fn build_image(
         graph: settings.graph,
     };
     let outcome = build::build(spec, &options, progress)?;
+    stop.made.fetch_or(!outcome.up_to_date, Ordering::Relaxed);
     if let Some(path) = &settings.timing {
         write_timing(path, &format!("{}-{}-{}", spec.name, spec.version, spec.target.arch), progress)?;
     }

@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use oic_config::units::ByteSize;
+
 use crate::cli::{
     command_error::{CommandError, Hint},
     exit_code::ExitCode,
@@ -87,6 +89,7 @@ fn rows(settings: &GlobalSettings) -> Vec<(String, Option<&Origin>)> {
     let mut rows = vec![
         (format!("workers: {}", settings.workers.value), Some(&settings.workers.origin)),
         (format!("cache_dir: {}", path(&settings.cache_dir.value)), Some(&settings.cache_dir.origin)),
+        (format!("cache_max_size: {}", size_text(settings.cache_max_size.value)), Some(&settings.cache_max_size.origin)),
         (format!("work_dir: {}", path(&settings.work_dir.value)), Some(&settings.work_dir.origin)),
         (format!("temp_dir: {}", path(&settings.temp_dir.value)), Some(&settings.temp_dir.origin)),
     ];
@@ -109,6 +112,11 @@ fn rows(settings: &GlobalSettings) -> Vec<(String, Option<&Origin>)> {
         rows.push((format!("  {}: {}", scalar(name), scalar(&url.value.to_string())), Some(&url.origin)));
     }
     rows
+}
+
+/// Returns a limit as the file has it.
+fn size_text(size: Option<ByteSize>) -> String {
+    size.map_or_else(|| "none".to_owned(), |size| size.to_string())
 }
 
 /// Returns text as a YAML scalar: bare where that is safe, else quoted as JSON, which YAML understands.

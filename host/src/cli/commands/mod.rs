@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod cache;
 mod compare;
 mod completions;
 mod config;
@@ -15,6 +16,7 @@ mod version;
 
 pub(crate) use boot::boot;
 pub(crate) use build::build;
+pub(crate) use cache::{cache_clean, cache_gc, cache_list, cache_verify};
 pub(crate) use compare::compare;
 pub(crate) use completions::completions;
 pub(crate) use config::{config_init, config_show};

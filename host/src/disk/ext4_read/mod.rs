@@ -25,7 +25,7 @@ mod xattr;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     sync::Arc,
 };
@@ -89,15 +89,30 @@ pub enum Ext4ReadError {
 /// # Errors
 /// Fails when the filesystem is damaged, was not unmounted, or has features that are not understood.
 pub fn read_tree(file: &Arc<HostFile>) -> Result<RootTree, Ext4ReadError> {
+    read_tree_with_access(file, 0).map(|(tree, _)| tree)
+}
+
+/// Reads the filesystem that fills a file, and tells which inodes may have been accessed while access times were noted.
+///
+/// `epoch` is the time of everything that was there before the guest began, in seconds since 1970-01-01 UTC. What the guest has
+/// made has the same time of access as of birth until it is accessed.
+///
+/// # Errors
+/// As [`read_tree`].
+pub fn read_tree_with_access(file: &Arc<HostFile>, epoch: i64) -> Result<(RootTree, HashSet<InodeId>), Ext4ReadError> {
     let superblock = Superblock::read(file)?;
     let budget = superblock.blocks;
-    let mut reader = Reader { file: file.clone(), superblock, budget, apparent: 0, xattr_blocks: HashMap::new() };
+    let mut reader =
+        Reader { file: file.clone(), superblock, budget, apparent: 0, xattr_blocks: HashMap::new(), epoch, accessed: HashSet::new() };
     let root = reader.inode(ROOT)?;
     if root.format() != 0o040_000 {
         return Err(reader.damaged(ROOT, "the root is not a directory"));
     }
     let metadata = reader.metadata(&root)?;
     let mut tree = RootTree::new(metadata);
+    if root.may_be_accessed(epoch) {
+        reader.accessed.insert(tree.root());
+    }
     let mut known = BTreeMap::from([(ROOT, tree.root())]);
     let mut pending = vec![(Vec::new(), root, tree.root())];
     while let Some((path, raw, id)) = pending.pop() {
@@ -121,7 +136,7 @@ pub fn read_tree(file: &Arc<HostFile>) -> Result<RootTree, Ext4ReadError> {
             }
         }
     }
-    Ok(tree)
+    Ok((tree, reader.accessed))
 }
 
 /// A filesystem being read.
@@ -134,6 +149,10 @@ struct Reader {
     apparent: u64,
     /// Blocks of extended attributes; several inodes may share one.
     xattr_blocks: HashMap<u64, BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// When the guest began.
+    epoch: i64,
+    /// What may have been accessed since.
+    accessed: HashSet<InodeId>,
 }
 
 /// An inode as it is on the disk.
@@ -175,6 +194,21 @@ impl RawInode {
     /// Returns how long the part after the first 128 bytes is that fields are in; 0 where there is none.
     fn extra_size(&self) -> usize {
         if self.bytes.len() > 128 + 2 { usize::from(self.u16(128)) } else { 0 }
+    }
+
+    /// Returns a time as it is on the disk, in seconds and nanoseconds: at `at`, and at `extra` what does not fit there.
+    fn time(&self, at: usize, extra: usize) -> Option<(i64, u32)> {
+        if self.extra_size() + 128 < extra + 4 || self.bytes.len() < extra + 4 {
+            return None;
+        }
+        let more = self.u32(extra);
+        Some((i64::from(self.u32(at).cast_signed()) + (i64::from(more & 3) << 32), more >> 2))
+    }
+
+    /// Returns whether it may have been accessed since `epoch`; when times do not tell, it may.
+    fn may_be_accessed(&self, epoch: i64) -> bool {
+        let (Some(accessed), Some(born)) = (self.time(8, 140), self.time(144, 148)) else { return true };
+        if born.0 <= epoch { accessed > (epoch, 0) } else { accessed != born }
     }
 
     /// Returns the time of modification in seconds. Two more bits extend it beyond 2038.
@@ -254,6 +288,9 @@ impl Reader {
         let is_directory = matches!(kind, Kind::Directory(_));
         let metadata = self.metadata(&raw)?;
         let id = tree.allocate(Inode { metadata, kind });
+        if raw.may_be_accessed(self.epoch) {
+            self.accessed.insert(id);
+        }
         if is_directory {
             pending.push((path.to_vec(), raw, id));
         }

@@ -1,5 +1,7 @@
 //! `/var/lib/dpkg` as dpkg's unpacking leaves it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{MergeError, Package, files::Unpacked, triggers::Interests};
 use crate::rootfs::{
     content::Content,
@@ -7,6 +9,8 @@ use crate::rootfs::{
     tree::{Inode, Kind, Metadata, RootTree, TreeError},
 };
 
+/// The largest file of the database that is read back.
+const MAX_DATABASE: u64 = 256 << 20;
 /// The longest name of a control file that dpkg keeps.
 const MAX_CONTROL_NAME: usize = 50;
 
@@ -22,18 +26,7 @@ pub(super) fn write(
     for folder in ["info", "triggers", "updates"] {
         tree.make_directories(format!("/var/lib/dpkg/{folder}"), epoch).map_err(place)?;
     }
-    let mut interests = Interests::default();
-    let mut stanzas = Vec::new();
-    for files in unpacked {
-        let package = &packages[files.package];
-        control_files(tree, package, files, epoch)?;
-        interests.register(package)?;
-        let stanza = package.stanza.render_status("install ok unpacked", &files.conffiles);
-        let stanza = stanza.map_err(|source| MergeError::Control { package: package.name.clone(), source })?;
-        stanzas.push(((&package.name, &package.architecture), stanza));
-    }
-    stanzas.sort();
-    let status = stanzas.iter().map(|(_, stanza)| format!("{stanza}\n")).collect::<String>();
+    let (status, interests) = register(tree, packages, unpacked, epoch)?;
     let mut write = |name: &str, text: String, mode| {
         let content = Content::bytes(text.into_bytes());
         tree.write_file(format!("/var/lib/dpkg/{name}"), content, mode, epoch).map(|_| ()).map_err(place)
@@ -51,6 +44,61 @@ pub(super) fn write(
         write(&format!("triggers/{name}"), text, 0o644)?;
     }
     Ok(())
+}
+
+/// Adds packages that are unpacked and not configured to the database of a system that is configured. `activated` are the file
+/// triggers that their files have activated, each with the packages that wait for it: dpkg takes them from `Unincorp`, as
+/// from `dpkg-trigger`.
+pub(super) fn append(
+    tree: &mut RootTree,
+    packages: &[Package],
+    unpacked: &[Unpacked],
+    activated: &BTreeMap<String, BTreeSet<String>>,
+    epoch: i64,
+) -> Result<(), MergeError> {
+    let (status, interests) = register(tree, packages, unpacked, epoch)?;
+    let unincorporated = activated.iter().map(|(trigger, waiting)| {
+        let waiting: Vec<&str> = waiting.iter().map(String::as_str).collect();
+        format!("{trigger} {}\n", waiting.join(" "))
+    });
+    let mut additions: Vec<(String, String)> =
+        vec![("status".to_owned(), status), ("triggers/Unincorp".to_owned(), unincorporated.collect())];
+    additions.extend(interests.render().into_iter().map(|(name, text)| (format!("triggers/{name}"), text)));
+    for (name, text) in additions.into_iter().filter(|(_, text)| !text.is_empty()) {
+        let mut whole = read(tree, &name)?;
+        // Entries of the status file are separated by an empty line, which dpkg ends its file with.
+        if name == "status" && !whole.is_empty() && !whole.ends_with("\n\n") {
+            whole.push('\n');
+        }
+        whole.push_str(&text);
+        let place = |source: TreeError| MergeError::Place { package: "dpkg".to_owned(), source };
+        tree.write_file(format!("/var/lib/dpkg/{name}"), Content::bytes(whole.into_bytes()), 0o644, epoch).map_err(place)?;
+    }
+    Ok(())
+}
+
+/// Reads a file of the database; empty when there is none.
+pub(super) fn read(tree: &RootTree, name: &str) -> Result<String, MergeError> {
+    let path = format!("/var/lib/dpkg/{name}");
+    let Some(content) = tree.file(&path) else { return Ok(String::new()) };
+    let bytes = content.read_all(MAX_DATABASE).map_err(|source| MergeError::Read { package: "dpkg".to_owned(), path, source })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Writes the control files of packages and returns their entries for the status file and what they are interested in.
+fn register(tree: &mut RootTree, packages: &[Package], unpacked: &[Unpacked], epoch: i64) -> Result<(String, Interests), MergeError> {
+    let mut interests = Interests::default();
+    let mut stanzas = Vec::new();
+    for files in unpacked {
+        let package = &packages[files.package];
+        control_files(tree, package, files, epoch)?;
+        interests.register(package)?;
+        let stanza = package.stanza.render_status("install ok unpacked", &files.conffiles);
+        let stanza = stanza.map_err(|source| MergeError::Control { package: package.name.clone(), source })?;
+        stanzas.push(((&package.name, &package.architecture), stanza));
+    }
+    stanzas.sort();
+    Ok((stanzas.iter().map(|(_, stanza)| format!("{stanza}\n")).collect(), interests))
 }
 
 /// Writes a package's control files and its file list into `info`.

@@ -47,6 +47,11 @@ pub(super) fn unpack(
     if !packages.iter().any(ships_usr_links) {
         make_usr_links(tree, architecture, epoch);
     }
+    unpack_onto(tree, packages, order)
+}
+
+/// Puts the files of packages into a tree that has the links of the merged `/usr`.
+pub(super) fn unpack_onto(tree: &mut RootTree, packages: &[Package], order: &[usize]) -> Result<Vec<Unpacked>, MergeError> {
     let mut merger = Merger { tree, packages, owners: HashMap::new(), unpacked: Vec::new(), lost: BTreeSet::new() };
     for index in order {
         merger.package(*index)?;

@@ -15,11 +15,18 @@
 //! `--no-rename` move nothing, so that such packages are in the tree. Neither are packages that dpkg itself needs to run ever
 //! left to the guest; dpkg's own bootstrap tools unpack those without running `preinst` too.
 //!
+//! # Onto a configured system
+//!
+//! [`merge_onto`] adds packages to a system that is configured already, as a further run of dpkg would: what is there stays, file
+//! triggers of installed packages are activated, and a package that would replace anything, or whose files somebody has
+//! diverted or given other owners, is left to the guest.
+//!
 //! The order is a function of the packages alone: those that ship the links of the merged `/usr`, then every package after
 //! its dependencies, essential ones first, otherwise by name.
 
 mod database;
 mod files;
+mod onto;
 mod order;
 mod scripts;
 mod triggers;
@@ -27,7 +34,9 @@ mod triggers;
 #[cfg(test)]
 mod oracle;
 
-use std::collections::BTreeMap;
+pub use onto::merge_onto;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use oic_protocol::{DebInstall, ScriptedPackage, StoreBlob};
 
@@ -185,6 +194,26 @@ impl Package {
         let provides = || self.stanza.relations("Provides").unwrap_or_default();
         self.name == name || provides().iter().flatten().any(|relation| relation.name == name)
     }
+}
+
+/// Returns the indexes of the packages that `is_start` says yes to, by name, and of the essential and required ones, and of
+/// everything of the set that these depend on.
+///
+/// # Errors
+/// Fails when a package's control file is unusable.
+pub fn closure(packages: &[PackageInput], is_start: impl Fn(&str) -> bool) -> Result<BTreeSet<usize>, MergeError> {
+    let packages: Vec<Package> = packages.iter().cloned().map(Package::new).collect::<Result<_, _>>()?;
+    let dependencies = order::dependencies(&packages, &["Pre-Depends", "Depends"])?;
+    let is_required = |package: &Package| package.stanza.get("Priority") == Some("required");
+    let starts = |package: &Package| package.is_essential || is_required(package) || is_start(&package.name);
+    let mut pending: Vec<usize> = (0..packages.len()).filter(|index| starts(&packages[*index])).collect();
+    let mut closure = BTreeSet::new();
+    while let Some(index) = pending.pop() {
+        if closure.insert(index) {
+            pending.extend(&dependencies[index]);
+        }
+    }
+    Ok(closure)
 }
 
 /// Puts packages together to a tree.

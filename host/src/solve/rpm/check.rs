@@ -116,11 +116,10 @@ impl<'a> Set<'a> {
                 }
                 RelationKind::Conflicts => {
                     let dependency = dependency();
-                    let other = match dependency {
-                        Dependency::Simple(_) | Dependency::With(_) | Dependency::Without(_) => {
-                            self.meeting(&dependency).into_iter().find(|other| *other != package)
-                        }
-                        _ => self.is_met(&dependency).then_some(package),
+                    // No package conflicts with itself, as far as it is single packages that are meant.
+                    let other = match is_about_single_packages(&dependency) {
+                        true => self.meeting(&dependency).into_iter().find(|other| *other != package),
+                        false => self.is_met(&dependency).then_some(package),
                     };
                     if let Some(other) = other {
                         return Err(format!("{} conflicts with {capability}, and {} is chosen", shown(), self.universe.shown(other)));
@@ -136,5 +135,13 @@ impl<'a> Set<'a> {
             }
         }
         Ok(())
+    }
+}
+
+fn is_about_single_packages(dependency: &Dependency<'_>) -> bool {
+    match dependency {
+        Dependency::Simple(_) | Dependency::With(_) | Dependency::Without(_) => true,
+        Dependency::Or(parts) => parts.iter().all(is_about_single_packages),
+        Dependency::And(_) | Dependency::If(..) | Dependency::Unless(..) => false,
     }
 }

@@ -28,20 +28,25 @@ use super::{
 /// Fails with a [`Conflict`] that explains why there is no such set.
 pub fn solve(universe: &Universe, request: &SolveRequest) -> Result<Solution, SolveError> {
     let selection = Selection::new(universe, request).map_err(SolveError::Conflict)?;
+    solve_selection(universe, request, &selection)
+}
+
+/// Finds a set of packages for what a request means.
+pub(super) fn solve_selection(universe: &Universe, request: &SolveRequest, selection: &Selection) -> Result<Solution, SolveError> {
     let conditions = Conditions::new(universe);
-    let mut rules = rules::make(&conditions, &selection, request.best);
+    let mut rules = rules::make(&conditions, selection, request.best);
     let found = match search::search(&conditions, &mut rules, request.weak) {
         Ok(found) => found,
         Err(NoSolution::Impossible(core)) => {
-            let conflict = explain::explain(&conditions, request, &selection, &rules, &core);
+            let conflict = explain::explain(&conditions, request, selection, &rules, &core);
             return Err(SolveError::Conflict(Box::new(conflict)));
         }
         Err(NoSolution::TooHard) => return Err(SolveError::Conflict(Box::new(Conflict::too_hard()))),
     };
     let mut chosen: Vec<PackageId> = found.iter().map(|(id, _)| *id).collect();
     chosen.sort_by_key(|&id| (universe.record(id).name(), id));
-    check(universe, &selection, &chosen).map_err(SolveError::Unsound)?;
-    Ok(describe(&conditions, &selection, request.weak, &chosen, &reasons(&rules, &selection, &found)))
+    check(universe, selection, &chosen).map_err(SolveError::Unsound)?;
+    Ok(describe(&conditions, selection, request.weak, &chosen, &reasons(&rules, selection, &found)))
 }
 
 /// Returns why each package is there.

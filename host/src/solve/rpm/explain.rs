@@ -297,7 +297,11 @@ impl Explainer<'_, '_> {
         let verb = if atom.kind == RelationKind::Conflicts { "conflicts with" } else { "requires" };
         let told = format!("{} {verb} {capability}", universe.shown(of));
         let offered: Vec<_> = self.preferred(&others).into_iter().map(|id| universe.shown(id)).collect();
+        let there: Vec<_> = others.iter().filter(|other| **other < 0).map(|&other| universe.shown(package(other))).collect();
         Some(match &offered[..] {
+            [] if atom.kind == RelationKind::Requires && !there.is_empty() => {
+                format!("{told}, which cannot be while {} is there", there.join(" and "))
+            }
             [] if atom.kind == RelationKind::Requires => format!("{told}, and {}", what_there_is(universe, &capability)),
             [] => told,
             [only] => format!("{told}, which only {only} provides"),

@@ -35,6 +35,8 @@ mod search;
 pub mod select;
 mod solution;
 #[cfg(test)]
+mod testcases;
+#[cfg(test)]
 mod tests;
 mod universe;
 mod weak;

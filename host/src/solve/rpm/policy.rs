@@ -88,12 +88,13 @@ fn drop_obsoleted(universe: &Universe, candidates: &mut Vec<Literal>) {
         }
         seen
     };
-    if obsoletes.iter().all(Vec::is_empty) {
-        return;
-    }
-    let reached: Vec<_> = (0..candidates.len()).map(reachable).collect();
-    let dropped = |number: usize| (0..reached.len()).any(|other| other != number && reached[other][number] && !reached[number][other]);
-    *candidates = (0..reached.len()).filter(|&number| !dropped(number)).map(|number| candidates[number]).collect();
+    // Few packages obsolete others: only from those something can be reached.
+    let sources = (0..candidates.len()).filter(|&number| !obsoletes[number].is_empty());
+    let reached: HashMap<usize, Vec<bool>> = sources.map(|number| (number, reachable(number))).collect();
+    let reaches = |from: usize, to: usize| reached.get(&from).is_some_and(|seen| seen[to]);
+    let is_dropped = |number: usize| reached.keys().any(|&other| other != number && reaches(other, number) && !reaches(number, other));
+    let kept: Vec<_> = (0..candidates.len()).filter(|&number| !is_dropped(number)).map(|number| candidates[number]).collect();
+    *candidates = kept;
 }
 
 /// What is there, as the choice asks for it.
@@ -150,8 +151,8 @@ fn by_common_versions(universe: &Universe, candidates: &mut [Literal]) {
         }
     }
     let newest_first = |left: &(NameId, &str, bool, usize), right: &(NameId, &str, bool, usize)| {
-        let versions = super::evr::compare(right.1, left.1);
-        left.0.cmp(&right.0).then(versions).then(left.2.cmp(&right.2))
+        let versions = || super::evr::compare(right.1, left.1);
+        left.0.cmp(&right.0).then_with(versions).then(left.2.cmp(&right.2))
     };
     offered.sort_by(newest_first);
     let mut penalties = vec![0_usize; candidates.len()];

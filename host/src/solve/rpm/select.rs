@@ -3,8 +3,8 @@
 //! The forms of a spec, in the order in which they are tried, as dnf has them:
 //!
 //! ```text
-//! @ID                              a group: its mandatory, default and conditional packages
-//! @ID, @^ID                        an environment: its groups
+//! @ID, @NAME                       a group: its mandatory, default and conditional packages
+//! @ID, @NAME, @^ID, @^NAME         an environment: its groups
 //! NAME-[EPOCH:]VERSION-RELEASE.ARCH, NAME.ARCH, NAME, NAME-[EPOCH:]VERSION-RELEASE, NAME-[EPOCH:]VERSION
 //! NAME OPERATOR VERSION, PROVIDED  what packages provide
 //! /PATH                            a file
@@ -112,15 +112,19 @@ impl Selector<'_> {
 
     /// Returns a group with what all repositories have in it.
     fn merged_group(&self, id: &str) -> Option<Group> {
-        let found = self.universe.repositories().iter().filter_map(|repository| repository.comps.as_ref()?.groups.get(id));
-        found.cloned().reduce(|mut merged, group| {
+        let all = || self.universe.repositories().iter().filter_map(|repository| repository.comps.as_deref());
+        let named = || all().flat_map(|comps| &comps.groups).find(|(_, group)| group.name.eq_ignore_ascii_case(id)).map(|(id, _)| &**id);
+        let id = if all().any(|comps| comps.groups.contains_key(id)) { id } else { named()? };
+        all().filter_map(|comps| comps.groups.get(id)).cloned().reduce(|mut merged, group| {
             merged.merge(group);
             merged
         })
     }
 
     fn environment(&self, id: &str) -> Option<&Environment> {
-        self.universe.repositories().iter().find_map(|repository| repository.comps.as_ref()?.environments.get(id))
+        let all = || self.universe.repositories().iter().filter_map(|repository| repository.comps.as_deref());
+        let named = || all().flat_map(|comps| comps.environments.values()).find(|environment| environment.name.eq_ignore_ascii_case(id));
+        all().find_map(|comps| comps.environments.get(id)).or_else(named)
     }
 
     fn members(&self, at: usize, group: &Group, selection: &mut Selection) {
