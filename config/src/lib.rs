@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod assign;
+mod azl;
 mod decode;
 mod diagnostic;
 mod emit;

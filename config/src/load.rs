@@ -15,6 +15,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::assign::{Assignment, Variables, parse_set};
+use crate::azl;
 use crate::decode;
 use crate::diagnostic::{Code, Finding, Findings, Report};
 use crate::emit;
@@ -23,8 +24,8 @@ use crate::merge::{Merger, insert};
 use crate::node::{Node, Value};
 use crate::provider::{Catalog, Provider};
 use crate::shape::Shape;
-use crate::source::{COMMAND_LINE, Origin, SourceMap, read_template};
-use crate::spec::{Arch, ImageSpec, Repository};
+use crate::source::{COMMAND_LINE, Origin, SourceMap, read_template, read_text};
+use crate::spec::{Arch, ImageSpec, Repository, UnsupportedField};
 use crate::suggest::closest;
 use crate::validate;
 use crate::yaml;
@@ -123,10 +124,12 @@ struct Merging {
     sources: SourceMap,
     provider: Provider,
     files: Vec<PathBuf>,
+    /// What a config of the Azure Linux toolkit has and cannot be built.
+    unsupported: Vec<azl::Unsupported>,
 }
 
 fn load_into(request: &LoadRequest, findings: &mut Findings) -> Option<(MergedTemplate, ImageSpec)> {
-    let Merging { root, sources, provider, files } = merge_into(request, findings)?;
+    let Merging { root, sources, provider, files, unsupported } = merge_into(request, findings)?;
     let layer: Layer = match decode::decode(&root) {
         Ok(layer) => layer,
         Err(error) => {
@@ -134,14 +137,24 @@ fn load_into(request: &LoadRequest, findings: &mut Findings) -> Option<(MergedTe
             return None;
         }
     };
-    let spec = validate::validate(&layer, &root, &provider, files, &sources, !request.no_file_checks, findings)?;
+    let mut spec = validate::validate(&layer, &root, &provider, files, &sources, !request.no_file_checks, findings)?;
+    spec.unsupported.extend(unsupported.into_iter().map(|(origin, field, reason)| UnsupportedField {
+        field,
+        reason,
+        origin: sources.location(origin).to_string(),
+    }));
     Some((MergedTemplate { root, sources }, spec))
 }
 
 fn merge_into(request: &LoadRequest, findings: &mut Findings) -> Option<Merging> {
     let mut sources = SourceMap::default();
     let mut variables = Variables::new(&request.vars);
-    let mut chain = read_chain(&request.template, &mut variables, &mut sources, findings)?;
+    let mut unsupported = Vec::new();
+    let mut chain = if azl::is_config(&request.template) {
+        vec![read_config(&request.template, &mut sources, findings, &mut unsupported)?]
+    } else {
+        read_chain(&request.template, &mut variables, &mut sources, findings)?
+    };
     variables.report_unused(findings);
     let assignments: Vec<Assignment> = request.sets.iter().filter_map(|text| parse_set(text, &mut sources, findings)).collect();
     let mut upper: Vec<Node> = assignments.iter().filter_map(Assignment::as_layer).collect();
@@ -162,11 +175,13 @@ fn merge_into(request: &LoadRequest, findings: &mut Findings) -> Option<Merging>
     retarget(&mut chain, &catalog, &target);
     let provider = catalog.load((&target.os, &target.dist), target.arch, target.image_type, &mut sources, findings)?;
 
-    let default_name = sources.get(provider.default_layer.origin.source).map(|source| source.name.clone()).unwrap_or_default();
-    let mut files = vec![PathBuf::from(default_name)];
+    // A config of the toolkit says everything by itself.
+    let default_layer = if azl::is_config(&request.template) { None } else { Some(provider.default_layer.clone()) };
+    let default_name = default_layer.as_ref().and_then(|layer| sources.get(layer.origin.source)).map(|source| source.name.clone());
+    let mut files: Vec<PathBuf> = default_name.map(PathBuf::from).into_iter().collect();
     files.extend(chain.iter().map(|file| file.path.clone()));
     let mut merger = Merger { ecosystem: provider.facts.ecosystem, sources: &sources, findings };
-    let mut root = merger.normalize(provider.default_layer.clone());
+    let mut root = merger.normalize(default_layer.unwrap_or_else(|| Node::empty(provider.default_layer.origin)));
     for layer in chain.drain(..).map(|file| file.root).chain(upper) {
         root = merger.merge(root, layer);
     }
@@ -175,7 +190,7 @@ fn merge_into(request: &LoadRequest, findings: &mut Findings) -> Option<Merging>
     }
     Shape { schema: crate::schema::value(), sources: &sources, complete: false, findings }.check(&mut root);
     arrange(&mut root);
-    Some(Merging { root, sources, provider, files })
+    Some(Merging { root, sources, provider, files, unsupported })
 }
 
 /// Rewrites templates that are for another architecture than the one to build for.
@@ -250,6 +265,29 @@ fn read_chain(template: &Path, variables: &mut Variables<'_>, sources: &mut Sour
             None => return Some(chain),
         }
     }
+}
+
+/// Reads a config of the Azure Linux toolkit as a template.
+fn read_config(
+    path: &Path,
+    sources: &mut SourceMap,
+    findings: &mut Findings,
+    unsupported: &mut Vec<azl::Unsupported>,
+) -> Option<ChainFile> {
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(finding) => {
+            findings.push(*finding);
+            return None;
+        }
+    };
+    let folder = std::path::absolute(path.parent().unwrap_or(Path::new(""))).ok();
+    let source = sources.add(path.display().to_string(), folder, &text);
+    let config = yaml::parse(&text, source, sources, findings)?;
+    let mut root = azl::translate(&config, path, &mut azl::Reader { sources, findings, unsupported });
+    Shape { schema: crate::schema::value(), sources, complete: true, findings }.check(&mut root);
+    validate::check_duplicates(&root, sources, findings);
+    Some(ChainFile { path: path.to_owned(), root })
 }
 
 /// What names the distribution's data.

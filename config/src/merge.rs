@@ -12,7 +12,8 @@
 //! | `systemConfig.users` | by `name`, key by key; `groups` are appended; a new `password` drops the old `hash_algo` |
 //! | `systemConfig.additionalFiles` | by `final` |
 //! | `systemConfig.configurations`, `sbomPackageMetadata` | appended |
-//! | `systemConfig.network.interfaces` | by `name` |
+//! | `systemConfig.groups`, `systemConfig.network.interfaces` | by `name` |
+//! | `systemConfig.services.enable`, `disable`, `mask` | appended, each unit once; `-UNIT` removes |
 //! | `packageRepositories` | by `codename`, `url` and `path` |
 //! | everything else | mappings key by key, other values replaced |
 //!
@@ -45,7 +46,8 @@ fn rule(path: &str) -> Rule {
         "metadata" | "extends" => Rule::Own,
         "disk" => Rule::Disk,
         "systemConfig.packages" | "systemConfig.users[].groups" | "systemConfig.users[].authorizedKeys" => Rule::Names,
-        "systemConfig.users" | "systemConfig.network.interfaces" => Rule::Keyed(&["name"]),
+        "systemConfig.services.enable" | "systemConfig.services.disable" | "systemConfig.services.mask" => Rule::Names,
+        "systemConfig.users" | "systemConfig.groups" | "systemConfig.network.interfaces" => Rule::Keyed(&["name"]),
         "systemConfig.additionalFiles" => Rule::Keyed(&["final"]),
         "packageRepositories" => Rule::Keyed(&["codename", "url", "path"]),
         "systemConfig.configurations" | "sbomPackageMetadata" => Rule::Append,
@@ -71,8 +73,16 @@ impl Merger<'_> {
 
     /// Makes of the first layer what merging makes of the others: removals and repetitions go.
     pub(crate) fn normalize(&mut self, layer: Node) -> Node {
-        const LISTS: [&[&str]; 4] =
-            [&["systemConfig", "packages"], &["systemConfig", "users"], &["systemConfig", "additionalFiles"], &["packageRepositories"]];
+        const LISTS: [&[&str]; 8] = [
+            &["systemConfig", "packages"],
+            &["systemConfig", "services", "enable"],
+            &["systemConfig", "services", "disable"],
+            &["systemConfig", "services", "mask"],
+            &["systemConfig", "groups"],
+            &["systemConfig", "users"],
+            &["systemConfig", "additionalFiles"],
+            &["packageRepositories"],
+        ];
         let mut empty = Node::empty(layer.origin);
         for list in LISTS {
             if layer.at(list).and_then(Node::as_list).is_some() {

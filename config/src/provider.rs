@@ -296,6 +296,7 @@ fn read_default(
         ImageTypeName::Img => "initrd",
         ImageTypeName::Iso => "iso",
         ImageTypeName::Wsl2 => "wsl2",
+        ImageTypeName::Container => "container",
     };
     let file = format!("imageconfigs/defaultconfigs/default-{kind}-{arch}.yml");
     let name = folder.name(&file);
@@ -314,6 +315,8 @@ fn read_default(
             findings.push(*finding);
             None
         }
+        // What a container has is what its template says: whatever a default added would be too much for somebody.
+        None if image_type == ImageTypeName::Container => Some(Node::empty(Origin::whole(sources.add(name, None, "")))),
         None => {
             let message = format!("{display_name} has no defaults for {kind} images on {arch}");
             let finding = Finding::error(Code::Target, message).at(sources.location(origin)).field("target.imageType");

@@ -95,7 +95,9 @@ impl SourceMap {
 pub(crate) fn read_template(path: &Path) -> Result<String, Box<Finding>> {
     let shown = path.display();
     if !path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-        return Err(unreadable(format!("{shown} is not a template: its name does not end in .yml or .yaml")));
+        return Err(unreadable(format!(
+            "{shown} is not a template: its name does not end in .yml or .yaml (or .json, for a config of the Azure Linux toolkit)"
+        )));
     }
     read_text(path)
 }

@@ -30,8 +30,12 @@ pub enum Step {
     InstallDeb(DebInstall),
     /// Writes files, folders and links.
     WriteFiles(Vec<FileEntry>),
+    /// Creates groups with the target's own tools.
+    CreateGroups(Vec<GroupAccount>),
     /// Creates or changes accounts with the target's own tools.
     CreateUsers(Vec<UserAccount>),
+    /// Generates a locale with the target's own `locale-gen`.
+    GenerateLocale(LocalePlan),
     /// Enables, disables and masks units with the target's own `systemctl`.
     Services(ServicePlan),
     /// Runs one command of the template.
@@ -40,6 +44,19 @@ pub enum Step {
     Initramfs(InitramfsPlan),
     /// Removes what must not be in an image and checks what must.
     Seal(Seal),
+    /// Installs packages of the RPM family.
+    InstallRpm(RpmInstall),
+}
+
+/// What rpm installs in one transaction into an empty root.
+///
+/// The second disk (`/dev/vdb`, ext4, read-only) has the distribution's own rpm with all that it needs to run, and the empty
+/// folders `/target`, `/store` and `/tmp`. rpm runs with that disk as its root, installs into `/target` and reads packages from `/store`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpmInstall {
+    /// The packages, each by name, version and architecture as rpm writes them. Their order means nothing: rpm finds its own.
+    pub packages: Vec<StoreBlob>,
 }
 
 /// How the host left the packages, and what the agent does with them.
@@ -111,6 +128,24 @@ pub enum FileContent {
     Directory,
 }
 
+/// A group. One that exists keeps its number, and the step fails when the plan gives another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupAccount {
+    /// Its name.
+    pub name: String,
+    /// Its number; none: the next free one.
+    pub gid: Option<u32>,
+}
+
+/// A locale that `/etc/locale.gen` is to list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalePlan {
+    /// The line of `/etc/locale.gen`: a name and a character set, `de_DE.UTF-8 UTF-8`.
+    pub line: String,
+}
+
 /// A user account. Fields that are `None` keep the target's default, or what an existing account has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +160,10 @@ pub struct UserAccount {
     pub shell: Option<String>,
     /// Supplementary groups; missing ones are created.
     pub groups: Vec<String>,
+    /// Number of the account.
+    pub uid: Option<u32>,
+    /// Primary group; a missing one is created.
+    pub primary_group: Option<String>,
     /// Days after which the password must be changed.
     pub password_max_age_days: Option<u32>,
     /// Lines for `~/.ssh/authorized_keys`.

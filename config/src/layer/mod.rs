@@ -126,6 +126,8 @@ pub enum ImageTypeName {
     Iso,
     /// A root filesystem for WSL 2.
     Wsl2,
+    /// A root filesystem for containers, without kernel and disk.
+    Container,
 }
 
 /// An existing image to change.

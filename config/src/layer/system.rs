@@ -15,12 +15,20 @@ pub struct SystemConfig {
     pub description: Option<Located<Text>>,
     /// Host name.
     pub hostname: Option<Located<Text>>,
+    /// Language and character set of the system, `en_US.UTF-8`.
+    pub locale: Option<Located<Text>>,
+    /// Time zone, `Europe/Berlin`.
+    pub timezone: Option<Located<Text>>,
     /// The initramfs of an installer.
     pub initramfs: Option<Located<Initramfs>>,
     /// Read-only root with verification, and Secure Boot.
     pub immutability: Option<Located<Immutability>>,
+    /// Groups, made before the users.
+    pub groups: Option<Keyed<Group>>,
     /// User accounts.
     pub users: Option<Keyed<User>>,
+    /// Units that start by themselves, and those that do not.
+    pub services: Option<Located<Services>>,
     /// What the firmware starts.
     pub bootloader: Option<Located<Bootloader>>,
     /// Packages: name, glob, `name_version` or `name=version`; `-name` removes one that an earlier layer has.
@@ -63,6 +71,29 @@ pub struct Immutability {
     pub secure_boot_db_cer: Option<Located<String>>,
 }
 
+/// One group.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Group {
+    /// Its name.
+    #[schemars(required)]
+    pub name: Option<Located<Text>>,
+    /// Its number; default: the next free one.
+    pub gid: Option<Located<u32>>,
+}
+
+/// Units that start by themselves, and those that do not.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Services {
+    /// Units to enable.
+    pub enable: Option<Vec<Located<Text>>>,
+    /// Units to disable.
+    pub disable: Option<Vec<Located<Text>>>,
+    /// Units that nothing can start.
+    pub mask: Option<Vec<Located<Text>>>,
+}
+
 /// One user account.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +113,11 @@ pub struct User {
     pub startup_script: Option<Located<String>>,
     /// Supplementary groups.
     pub groups: Option<Vec<Located<Text>>>,
+    /// Number of the account; default: the next free one.
+    pub uid: Option<Located<u32>>,
+    /// Primary group; default: one of the user's name.
+    #[serde(rename = "primaryGroup")]
+    pub primary_group: Option<Located<Text>>,
     /// Whether the user may become root.
     pub sudo: Option<Located<bool>>,
     /// Home folder.
@@ -173,13 +209,28 @@ pub enum FileStage {
     PreInitramfs,
 }
 
-/// One command to run in the image.
+/// One command or script to run in the image.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Configuration {
     /// A command for `/bin/bash -euo pipefail -c`.
-    #[schemars(required)]
     pub cmd: Option<Located<Text>>,
+    /// Instead of a command, a script of this machine, relative to the template.
+    pub script: Option<Located<String>>,
+    /// Arguments of the script, as one writes them in a shell.
+    pub args: Option<Located<Text>>,
+    /// When it runs.
+    pub stage: Option<Located<CommandStage>>,
+}
+
+/// When a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandStage {
+    /// After packages, files and users, before the initramfs is made.
+    Configure,
+    /// After the initramfs is made, last of all.
+    Finalize,
 }
 
 /// The kernel.

@@ -16,7 +16,8 @@ pub use arch::Arch;
 pub use disk::{ArtifactFormat, ArtifactSpec, Compression, Disk, DiskSize, Filesystem, Guid, Partition, PartitionTableKind, PartitionType};
 pub use packages::{Ecosystem, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin};
 pub use system::{
-    AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, InitramfsGenerator, Kernel, Password, PasswordHash, System, User,
+    AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, Group, InitramfsGenerator, Interface, Kernel, Network,
+    NetworkBackend, Password, PasswordHash, Route, Services, System, User,
 };
 
 use crate::units::ByteSize;
@@ -88,6 +89,8 @@ pub enum ImageType {
     Iso,
     /// A root filesystem tarball for WSL 2.
     Wsl2,
+    /// A root filesystem for containers: no kernel, no bootloader, no disk.
+    Container,
 }
 
 /// What a distribution calls things: facts from `config/osv/`.

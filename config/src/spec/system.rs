@@ -13,10 +13,20 @@ pub struct System {
     pub name: String,
     /// Host name; none: the distribution's default.
     pub hostname: Option<String>,
+    /// `LANG` of the system; none: the distribution's default.
+    pub locale: Option<String>,
+    /// Time zone by its name in the IANA database; none: the distribution's default.
+    pub timezone: Option<String>,
     /// Packages asked for, kernel and bootloader packages included.
     pub packages: Vec<PackageRequest>,
+    /// Groups, made before the users.
+    pub groups: Vec<Group>,
     /// User accounts.
     pub users: Vec<User>,
+    /// Units to enable, disable and mask.
+    pub services: Services,
+    /// Network interfaces; none: the distribution's default.
+    pub network: Option<Network>,
     /// Files to put into the image.
     pub files: Vec<AdditionalFile>,
     /// Commands to run in the image.
@@ -25,6 +35,71 @@ pub struct System {
     pub bootloader: Option<Bootloader>,
     /// The kernel; none for images without one.
     pub kernel: Option<Kernel>,
+}
+
+/// One entry of `groups`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Its number; none: the next free one.
+    pub gid: Option<u32>,
+}
+
+/// `services`: names of units as systemctl takes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Services {
+    /// To enable.
+    pub enable: Vec<String>,
+    /// To disable.
+    pub disable: Vec<String>,
+    /// To mask.
+    pub mask: Vec<String>,
+}
+
+/// `network`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// What reads the configuration.
+    pub backend: NetworkBackend,
+    /// Interfaces in the order of the template.
+    pub interfaces: Vec<Interface>,
+}
+
+/// `network.backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkBackend {
+    /// systemd-networkd (systemd.network(5)).
+    SystemdNetworkd,
+    /// netplan (netplan(5)).
+    Netplan,
+}
+
+/// One entry of `network.interfaces`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name, `enp1s0`, or a glob over names.
+    pub name: String,
+    /// Whether an IPv4 address is asked for by DHCP.
+    pub dhcp4: bool,
+    /// Whether an IPv6 address is asked for by DHCP.
+    pub dhcp6: bool,
+    /// Addresses with prefix length, `192.0.2.7/24`.
+    pub addresses: Vec<String>,
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// Addresses of name servers.
+    pub nameservers: Vec<String>,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Destination with prefix length; none: everything.
+    pub to: Option<String>,
+    /// Address of the gateway.
+    pub via: String,
 }
 
 /// One entry of `users`.
@@ -40,6 +115,10 @@ pub struct User {
     pub startup_script: Option<String>,
     /// Supplementary groups.
     pub groups: Vec<String>,
+    /// Number of the account; none: the next free one.
+    pub uid: Option<u32>,
+    /// Primary group; none: the distribution's default, a group of the user's name.
+    pub primary_group: Option<String>,
     /// Whether the user may become root.
     pub sudo: bool,
     /// Home folder; none: `/home/NAME`.
@@ -119,8 +198,12 @@ pub struct AdditionalFile {
 /// One entry of `configurations`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Command {
-    /// The command for `/bin/bash -euo pipefail -c`, to the letter.
+    /// The command for `/bin/bash -euo pipefail -c`, to the letter. With a script: its arguments, as a shell reads them.
     pub command: String,
+    /// A script on the host, absolute, that runs with these arguments instead.
+    pub script: Option<PathBuf>,
+    /// Whether it runs after the initramfs is made.
+    pub finalize: bool,
     /// Where the template gives it.
     pub origin: String,
 }

@@ -8,6 +8,7 @@ use crate::spec::{ArtifactFormat, ArtifactSpec, Compression, ImageType};
 pub(crate) fn artifacts(layer: &Layer, cx: &mut Context<'_>) -> Vec<ArtifactSpec> {
     let (fallback, given) = match cx.image_type {
         ImageType::Raw => (ArtifactFormat::Raw, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
+        ImageType::Container => (ArtifactFormat::Oci, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
         ImageType::Wsl2 => (ArtifactFormat::Wsl2, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
         ImageType::Img | ImageType::Iso => (ArtifactFormat::Raw, None),
     };

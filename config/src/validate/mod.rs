@@ -6,10 +6,13 @@
 //!
 //! What is valid and cannot be built yet goes to [`Context::unsupported`], never to the findings.
 
+mod accounts;
 mod artifacts;
 mod disk;
 mod layout;
+mod network;
 mod packages;
+mod settings;
 mod system;
 mod unsupported;
 
@@ -120,6 +123,7 @@ pub(crate) fn validate(
         ImageTypeName::Img => ImageType::Img,
         ImageTypeName::Iso => ImageType::Iso,
         ImageTypeName::Wsl2 => ImageType::Wsl2,
+        ImageTypeName::Container => ImageType::Container,
     };
     let mut cx = Context { sources, findings, provider, arch, image_type, check_files, unsupported: Vec::new(), root: root.origin };
     unsupported::check(layer, &mut cx);
@@ -150,7 +154,13 @@ pub(crate) fn validate(
 
 /// Reports entries of a file that have the same key: merging would make one of them without a word.
 pub(crate) fn check_duplicates(root: &Node, sources: &SourceMap, findings: &mut Findings) {
-    for path in [&["systemConfig", "users"][..], &["systemConfig", "additionalFiles"], &["disk", "partitions"]] {
+    for path in [
+        &["systemConfig", "users"][..],
+        &["systemConfig", "groups"],
+        &["systemConfig", "network", "interfaces"],
+        &["systemConfig", "additionalFiles"],
+        &["disk", "partitions"],
+    ] {
         let field = path.join(".");
         let items = root.at(path).and_then(Node::as_list).unwrap_or(&[]);
         for (index, item) in items.iter().enumerate() {

@@ -1,15 +1,14 @@
-//! `systemConfig`: packages, users, files, commands, bootloader and kernel.
+//! `systemConfig`: packages, files, bootloader and kernel.
 
 use std::path::{Path, PathBuf};
 
-use super::Context;
 use super::packages::{missing_file, request};
+use super::{Context, accounts, network, settings};
 use crate::diagnostic::{Code, Finding};
-use crate::layer::{self, BootTypeName, FileStage, HashName, Layer, Located, ProviderName, SystemConfig, Text};
+use crate::layer::{self, BootTypeName, FileStage, Layer, Located, ProviderName, SystemConfig, Text};
 use crate::source::Origin;
 use crate::spec::{
-    AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, ImageType, InitramfsGenerator, Kernel, PackageRequest, Password,
-    PasswordHash, System, User,
+    AdditionalFile, BootType, Bootloader, BootloaderProvider, ImageType, InitramfsGenerator, Kernel, PackageRequest, System,
 };
 
 /// Most files that one folder of `additionalFiles` may hold.
@@ -33,9 +32,14 @@ pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> S
     System {
         name: name.unwrap_or_else(|| image_name.to_owned()),
         hostname: hostname(given, cx),
-        users: given.users.iter().flat_map(|users| &users.0).filter_map(|one| user(one, cx)).collect(),
+        locale: settings::locale(given, cx),
+        timezone: settings::timezone(given, cx),
+        groups: given.groups.iter().flat_map(|groups| &groups.0).filter_map(|one| accounts::group(one, cx)).collect(),
+        users: given.users.iter().flat_map(|users| &users.0).filter_map(|one| accounts::user(one, cx)).collect(),
+        services: settings::services(given, cx),
+        network: network::network(given, cx),
         files: given.additional_files.iter().flat_map(|files| &files.0).flat_map(|one| files(one, cx)).collect(),
-        commands: commands(given, cx),
+        commands: settings::commands(given, cx),
         packages,
         bootloader,
         kernel,
@@ -100,7 +104,7 @@ fn kernel(
     packages: &mut Vec<PackageRequest>,
     cx: &mut Context<'_>,
 ) -> Option<Kernel> {
-    if cx.image_type == ImageType::Wsl2 {
+    if matches!(cx.image_type, ImageType::Wsl2 | ImageType::Container) {
         return None;
     }
     let none = layer::Kernel::default();
@@ -213,120 +217,8 @@ fn modules(kernel: &layer::Kernel, cx: &mut Context<'_>) -> Vec<String> {
     words
 }
 
-fn user(given: &Located<layer::User>, cx: &mut Context<'_>) -> Option<User> {
-    let name = given.name.as_ref()?;
-    let field = format!("systemConfig.users[{}]", name.value.0);
-    if cx.is_placeholder(&name.value.0, name.origin, &field) {
-        return None;
-    }
-    account_name(&name.value.0, name.origin, &field, "user", cx);
-    let mut groups = Vec::new();
-    for group in given.groups.iter().flatten() {
-        let field = format!("{field}.groups");
-        if !cx.is_placeholder(&group.value.0, group.origin, &field) && !groups.contains(&group.value.0) {
-            account_name(&group.value.0, group.origin, &field, "group", cx);
-            groups.push(group.value.0.clone());
-        }
-    }
-    let mut path = |value: &Option<Located<String>>, key: &str| {
-        let value = value.as_ref().filter(|value| !value.value().is_empty())?;
-        destination(value.value(), value.origin, &format!("{field}.{key}"), cx)
-    };
-    let (home, shell, startup_script) =
-        (path(&given.home, "home"), path(&given.shell, "shell"), path(&given.startup_script, "startupScript"));
-    if let (Some(script), Some(_)) = (&given.startup_script, &shell)
-        && startup_script.is_some()
-    {
-        cx.error(Code::Contradiction, script.origin, &field, "`startupScript` replaces the login shell, and `shell` gives another one");
-    }
-    Some(User {
-        name: name.value.0.clone(),
-        password: password(given, &field, cx),
-        password_max_age_days: given.password_max_age.as_ref().map(|days| *days.value()),
-        startup_script,
-        groups,
-        sudo: given.sudo.as_ref().is_some_and(|sudo| *sudo.value()),
-        home,
-        shell,
-        authorized_keys: authorized_keys(given, &field, cx),
-    })
-}
-
-fn account_name(text: &str, origin: Origin, field: &str, what: &str, cx: &mut Context<'_>) {
-    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let rest = text.strip_suffix('$').unwrap_or(text).chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
-    if !first || !rest || text.len() > 32 {
-        let finding = Finding::error(Code::InvalidValue, format!("not a {what} name")).found(format!("`{text}`"));
-        cx.report(finding.allowed(["a letter or `_`, then letters, digits, `_`, `-` and `.`, at most 32"]), origin, field);
-    }
-}
-
-fn password(given: &layer::User, field: &str, cx: &mut Context<'_>) -> Password {
-    let Some(password) = &given.password else { return Password::Locked };
-    let field = format!("{field}.password");
-    let text = &password.value.0;
-    if text.is_empty() {
-        cx.warn(password.origin, &field, "no password is set: the account is locked for passwords, never open without one");
-        return Password::Locked;
-    }
-    if matches!(text.as_str(), "!" | "*" | "!!" | "!*") {
-        return Password::Locked;
-    }
-    if super::placeholder(text) {
-        let finding = Finding::error(Code::Placeholder, "the password is a placeholder that is not filled in");
-        cx.report(finding.hint("write a password or its crypt hash, or give one with `${NAME}` and `--var`"), password.origin, &field);
-        return Password::Locked;
-    }
-    if is_crypt_hash(text) {
-        return Password::Hashed(text.clone());
-    }
-    if text.contains(['\n', '\0', ':']) && text.contains(['\n', '\0']) {
-        cx.error(Code::InvalidValue, password.origin, &field, "a password is one line");
-    }
-    let hash = match given.hash_algo.as_ref().map(|algorithm| (*algorithm.value(), algorithm.origin)) {
-        None => cx.provider.facts.password_hash,
-        Some((HashName::Sha512, _)) => PasswordHash::Sha512,
-        Some((HashName::Sha256, _)) => PasswordHash::Sha256,
-        Some((HashName::Yescrypt, _)) => PasswordHash::Yescrypt,
-        Some((HashName::Bcrypt | HashName::Md5, origin)) => {
-            let message = "oic does not hash plain-text passwords this way";
-            let finding = Finding::error(Code::InvalidValue, message).allowed(["sha512", "sha256", "yescrypt"]);
-            cx.report(finding.hint("or give the finished hash as the password"), origin, &field.replace(".password", ".hash_algo"));
-            PasswordHash::Sha512
-        }
-    };
-    Password::Plain { text: text.clone(), hash }
-}
-
-/// Tells whether a text is a hash in the form of crypt(5).
-fn is_crypt_hash(text: &str) -> bool {
-    const METHODS: [&str; 10] = ["1", "2a", "2b", "2y", "5", "6", "7", "y", "gy", "sm3"];
-    let method = text.strip_prefix('$').and_then(|rest| rest.split_once('$'));
-    let tail_ok = |tail: &str| tail.len() >= 20 && tail.chars().all(|c| c.is_ascii_alphanumeric() || "./$=,-".contains(c));
-    method.is_some_and(|(method, tail)| METHODS.contains(&method) && tail_ok(tail))
-}
-
-fn authorized_keys(given: &layer::User, field: &str, cx: &mut Context<'_>) -> Vec<String> {
-    let field = format!("{field}.authorizedKeys");
-    let mut keys = Vec::new();
-    for key in given.authorized_keys.iter().flatten() {
-        let text = key.value().trim();
-        let mut words = text.split_ascii_whitespace();
-        let is_type = |word: &str| ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| word.starts_with(start));
-        if cx.is_placeholder(text, key.origin, &field) {
-            continue;
-        }
-        if text.contains('\n') || !words.any(is_type) || words.next().is_none() {
-            let finding = Finding::error(Code::InvalidValue, "not an SSH public key").found(format!("`{text}`"));
-            cx.report(finding.allowed(["ssh-ed25519 AAAA… name@host"]), key.origin, &field);
-        }
-        keys.push(text.to_owned());
-    }
-    keys
-}
-
 /// Checks an absolute path in the image.
-fn destination(text: &str, origin: Origin, field: &str, cx: &mut Context<'_>) -> Option<String> {
+pub(super) fn destination(text: &str, origin: Origin, field: &str, cx: &mut Context<'_>) -> Option<String> {
     let normal = text.starts_with('/') && !text.split('/').any(|part| matches!(part, "." | ".."));
     if normal && !text.chars().any(char::is_control) {
         return Some(text.to_owned());
@@ -360,7 +252,7 @@ fn files(given: &Located<layer::AdditionalFile>, cx: &mut Context<'_>) -> Vec<Ad
     let owner = |value: &Option<Located<Text>>| value.as_ref().map_or_else(|| "root".to_owned(), |text| text.value.0.clone());
     for (key, name) in [("owner", &given.owner), ("group", &given.group)] {
         if let Some(name) = name.as_ref().filter(|name| name.value.0.parse::<u32>().is_err()) {
-            account_name(&name.value.0, name.origin, &format!("{field}.{key}"), key, cx);
+            accounts::account_name(&name.value.0, name.origin, &format!("{field}.{key}"), key, cx);
         }
     }
     let before_initramfs = given.stage.as_ref().is_some_and(|stage| *stage.value() == FileStage::PreInitramfs);
@@ -421,16 +313,4 @@ fn collect(folder: &Path, found: &mut Vec<(PathBuf, PathBuf)>, origin: Origin, f
         }
     }
     found.sort();
-}
-
-fn commands(given: &SystemConfig, cx: &mut Context<'_>) -> Vec<Command> {
-    let mut commands = Vec::new();
-    for command in given.configurations.iter().flatten() {
-        let Some(cmd) = &command.cmd else { continue };
-        if cmd.value.0.trim().is_empty() || cmd.value.0.contains('\0') {
-            cx.error(Code::InvalidValue, cmd.origin, "systemConfig.configurations[].cmd", "a command is a text of at least one word");
-        }
-        commands.push(Command { command: cmd.value.0.clone(), origin: cx.origin(command.origin) });
-    }
-    commands
 }

@@ -9,7 +9,7 @@ pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
     target(layer, cx);
     overlay(layer, cx);
     immutability(layer, cx);
-    encryption_and_network(layer, cx);
+    encryption(layer, cx);
     installer(layer, cx);
 }
 
@@ -28,6 +28,7 @@ fn target(layer: &Layer, cx: &mut Context<'_>) {
         ImageType::Img => "initramfs images (`img`)",
         ImageType::Iso => "installer images (`iso`)",
         ImageType::Wsl2 => "WSL 2 images (`wsl2`)",
+        ImageType::Container => "container images (`container`)",
     };
     let origin = target.image_type.as_ref().map_or(target.origin, |image_type| image_type.origin);
     cx.unsupported(origin, "target.imageType", format!("{kind} cannot be built yet; use `raw`"));
@@ -66,14 +67,10 @@ fn immutability(layer: &Layer, cx: &mut Context<'_>) {
     }
 }
 
-fn encryption_and_network(layer: &Layer, cx: &mut Context<'_>) {
+fn encryption(layer: &Layer, cx: &mut Context<'_>) {
     let Some(system) = &layer.system_config else { return };
     if let Some(fde) = system.fde.as_ref().filter(|fde| fde.enabled.as_ref().is_none_or(|enabled| *enabled.value())) {
         cx.unsupported(fde.origin, "systemConfig.fde", "disks cannot be encrypted yet; write `enabled: false` or leave it out");
-    }
-    if let Some(network) = &system.network {
-        let reason = "the network section cannot be built yet; put a .network file into /etc/systemd/network with additionalFiles";
-        cx.unsupported(network.origin, "systemConfig.network", reason);
     }
 }
 

@@ -19,9 +19,9 @@ pub(super) fn find_user(rootfs: &Rootfs, name: &str) -> Result<Option<Account>, 
     Ok(parse_user(&rootfs.read_text("/etc/passwd")?, name))
 }
 
-/// Returns whether a group exists.
-pub(super) fn has_group(rootfs: &Rootfs, name: &str) -> Result<bool, AgentError> {
-    Ok(parse_group(&rootfs.read_text("/etc/group")?, name).is_some())
+/// Finds the number of a group.
+pub(super) fn find_group(rootfs: &Rootfs, name: &str) -> Result<Option<u32>, AgentError> {
+    Ok(parse_group(&rootfs.read_text("/etc/group")?, name))
 }
 
 /// Finds the numbers for an owner and a group, each a name or a number.
@@ -32,7 +32,7 @@ pub(super) fn ownership(rootfs: &Rootfs, owner: &str, group: &str) -> Result<Own
     };
     let gid = match number(group, "root") {
         Some(gid) => gid,
-        None => parse_group(&rootfs.read_text("/etc/group")?, group).ok_or_else(|| unknown("group", group))?,
+        None => find_group(rootfs, group)?.ok_or_else(|| unknown("group", group))?,
     };
     Ok(Ownership { uid, gid })
 }

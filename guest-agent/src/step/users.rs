@@ -1,12 +1,35 @@
 //! Creates and changes accounts with the target's own tools: what they write differs between distributions.
 
-use oic_protocol::{AccountPassword, AgentError, UserAccount};
+use oic_protocol::{AccountPassword, AgentError, GroupAccount, UserAccount};
 
 use super::accounts;
 use crate::{exec::Program, failure, rootfs::Ownership, runner::Context};
 
 /// Shell of an account that the plan makes and names none for.
 const DEFAULT_SHELL: &str = "/bin/bash";
+
+/// Makes every group.
+///
+/// # Errors
+/// Fails with the tool that refused, or when a group exists with another number.
+pub fn run_groups(groups: &[GroupAccount], context: &mut Context<'_, '_, '_>) -> Result<(), AgentError> {
+    for group in groups {
+        check_texts(&group.name, std::iter::once(group.name.as_str()))?;
+        match (accounts::find_group(&context.target.rootfs, &group.name)?, group.gid) {
+            (Some(gid), Some(wanted)) if gid != wanted => {
+                return Err(failure::post_condition(format!("the group {} has the number {wanted}", group.name), format!("it has {gid}")));
+            }
+            (Some(_), _) => {}
+            (None, gid) => drop(group_program(&group.name, gid).check(context.shell)?),
+        }
+    }
+    Ok(())
+}
+
+fn group_program(name: &str, gid: Option<u32>) -> Program {
+    let gid = gid.map(|gid| gid.to_string());
+    Program::new(["groupadd"]).args(gid.iter().flat_map(|gid| ["--gid", gid])).args(["--", name])
+}
 
 /// Makes every account what the plan says.
 ///
@@ -25,9 +48,9 @@ fn make(user: &UserAccount, context: &mut Context<'_, '_, '_>) -> Result<(), Age
     check(user)?;
     let rootfs = &context.target.rootfs;
     let exists = accounts::find_user(rootfs, &user.name)?.is_some();
-    for group in &user.groups {
-        if !accounts::has_group(rootfs, group)? {
-            Program::new(["groupadd", "--", group]).check(context.shell)?;
+    for group in user.groups.iter().chain(&user.primary_group) {
+        if accounts::find_group(rootfs, group)?.is_none() {
+            group_program(group, None).check(context.shell)?;
         }
     }
     for program in account_programs(user, exists) {
@@ -43,13 +66,14 @@ fn make(user: &UserAccount, context: &mut Context<'_, '_, '_>) -> Result<(), Age
 fn check(user: &UserAccount) -> Result<(), AgentError> {
     let hash = if let AccountPassword::Hash(hash) = &user.password { hash.as_str() } else { "" };
     let texts = std::iter::once(user.name.as_str()).chain(user.groups.iter().map(String::as_str)).chain([hash]);
-    let texts = texts.chain(user.home.as_deref()).chain(user.shell.as_deref());
+    let texts = texts.chain(user.home.as_deref()).chain(user.shell.as_deref()).chain(user.primary_group.as_deref());
+    check_texts(&user.name, texts)
+}
+
+fn check_texts<'a>(name: &str, mut texts: impl Iterator<Item = &'a str>) -> Result<(), AgentError> {
     let odd = |text: &str| text.starts_with('-') || text.contains([':', '\n', '\0']);
-    if user.name.is_empty() || texts.clone().any(odd) {
-        return Err(failure::invalid_plan(format!(
-            "the account `{}` has a field with a character that account files cannot hold",
-            user.name
-        )));
+    if name.is_empty() || texts.any(odd) {
+        return Err(failure::invalid_plan(format!("the account `{name}` has a field with a character that account files cannot hold")));
     }
     Ok(())
 }
@@ -57,7 +81,14 @@ fn check(user: &UserAccount) -> Result<(), AgentError> {
 /// Lowers an account to command lines. The hash goes to standard input: arguments are for everybody to see.
 fn account_programs(user: &UserAccount, exists: bool) -> Vec<Program> {
     let groups = user.groups.join(",");
+    let uid = user.uid.map(|uid| uid.to_string());
     let mut options = Vec::new();
+    if let Some(uid) = &uid {
+        options.extend(["--uid", uid]);
+    }
+    if let Some(group) = &user.primary_group {
+        options.extend(["--gid", group]);
+    }
     if let Some(home) = &user.home {
         options.extend(["--home-dir", home]);
     }
@@ -132,6 +163,8 @@ mod tests {
             home: None,
             shell: None,
             groups: Vec::new(),
+            uid: None,
+            primary_group: None,
             password_max_age_days: None,
             authorized_keys: Vec::new(),
         }
@@ -147,6 +180,8 @@ mod tests {
             home: Some("/srv/ann".into()),
             shell: Some("/bin/bash".into()),
             groups: vec!["sudo".into(), "video".into()],
+            uid: Some(1200),
+            primary_group: Some("staff".into()),
             password_max_age_days: Some(90),
             password: AccountPassword::Locked,
             ..user("ann")
@@ -154,7 +189,7 @@ mod tests {
         assert_eq!(
             lines(&ann, false),
             [
-                "useradd --create-home --home-dir /srv/ann --shell /bin/bash --groups sudo,video -- ann",
+                "useradd --create-home --uid 1200 --gid staff --home-dir /srv/ann --shell /bin/bash --groups sudo,video -- ann",
                 "chpasswd --encrypted",
                 "chage --maxdays 90 -- ann"
             ]
@@ -162,13 +197,19 @@ mod tests {
         assert_eq!(
             lines(&ann, true),
             [
-                "usermod --home /srv/ann --shell /bin/bash --append --groups sudo,video -- ann",
+                "usermod --uid 1200 --gid staff --home /srv/ann --shell /bin/bash --append --groups sudo,video -- ann",
                 "chpasswd --encrypted",
                 "chage --maxdays 90 -- ann"
             ]
         );
         assert_eq!(lines(&user("bob"), false), ["useradd --create-home --shell /bin/bash -- bob"]);
         assert!(lines(&user("root"), true).is_empty());
+    }
+
+    #[test]
+    fn a_group_has_the_number_that_is_asked_for() {
+        assert_eq!(group_program("staff", Some(70)).argv().join(" "), "groupadd --gid 70 -- staff");
+        assert_eq!(group_program("staff", None).argv().join(" "), "groupadd -- staff");
     }
 
     #[test]

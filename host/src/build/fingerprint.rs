@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use oic_config::spec::{AdditionalFile, ImageSpec, Repository, RepositoryKey, RepositoryLocation, System, User};
+use oic_config::spec::{AdditionalFile, Command, ImageSpec, Repository, RepositoryKey, RepositoryLocation, System, User};
 use oic_protocol::AccountPassword;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -71,26 +71,32 @@ impl Inputs {
 
     /// Adds what `systemConfig` says, its files aside.
     fn system(&mut self, image: &str, system: &System) -> Result<(), BuildError> {
-        let System { name, hostname, packages, users, files: _, commands, bootloader, kernel } = system;
+        let System { name, hostname, locale, timezone, packages, groups, users, services, network, .. } = system;
+        let System { files: _, commands, bootloader, kernel, .. } = system;
         let requests: Vec<_> = packages.iter().map(|package| json!([package.name, package.version])).collect();
-        self.add("systemConfig", &json!([name, hostname]));
+        self.add("systemConfig", &json!([name, hostname, locale, timezone, groups, services, network]));
         self.add("systemConfig.packages", &json!(requests));
         self.add("bootloader", &json!(bootloader));
         self.add("kernel", &json!(kernel));
         for user in users {
-            let User { name, password, password_max_age_days, startup_script, groups, sudo, home, shell, authorized_keys } = user;
+            let User { name, password, password_max_age_days, startup_script, groups, sudo, home, shell, .. } = user;
+            let User { authorized_keys, uid, primary_group, .. } = user;
             // The hash, not the text: what is kept must not be easier to guess from than the image is.
             let password = match compose::lower_password(image, name, password).map_err(compose::LowerError::from)? {
                 AccountPassword::Locked => json!("locked"),
                 AccountPassword::Keep => json!("keep"),
                 AccountPassword::Hash(hash) => json!({ "hash": hash }),
             };
-            let value = json!([password, password_max_age_days, startup_script, groups, sudo, home, shell, authorized_keys]);
+            let account = json!([uid, primary_group, groups, sudo, home, shell]);
+            let value = json!([password, password_max_age_days, startup_script, account, authorized_keys]);
             self.add(&format!("user {name}"), &value);
         }
         self.add("order of users", &json!(users.iter().map(|user| &user.name).collect::<Vec<_>>()));
         for (number, command) in (1..).zip(commands) {
-            self.add(&format!("command {number}"), &json!(command.command));
+            let Command { command, script, finalize, origin } = command;
+            let failed = |path: &Path, source| BuildError::LocalFile { path: path.to_owned(), origin: origin.clone(), source };
+            let script = script.as_deref().map(|path| digest_of(path).map_err(|source| failed(path, source))).transpose()?;
+            self.add(&format!("command {number}"), &json!([command, script, finalize]));
         }
         Ok(())
     }

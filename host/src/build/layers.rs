@@ -273,10 +273,11 @@ impl Layers<'_> {
     }
 
     /// Returns the traces of images that were made for these packages by this generator, the latest first. With a list of extra
-    /// modules the generator's step changes more than the images.
+    /// modules the generator's step changes more than the images; commands that run after it may look at the images.
     fn traces(&self, plan: &ComposePlan) -> Vec<Trace> {
         let simple = |step: &Step| matches!(step, Step::Initramfs(plan) if plan.modules.is_empty());
-        if !plan.steps.iter().any(simple) || plan.network {
+        let Some(at) = plan.steps.iter().position(simple).filter(|_| !plan.network) else { return Vec::new() };
+        if plan.steps[at..].iter().any(|step| matches!(step, Step::Hook(_))) {
             return Vec::new();
         }
         let list = self.trace_list();

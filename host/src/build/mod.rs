@@ -184,7 +184,8 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
     let open = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::open(&host.store, packages)?, false)))?;
     let contents = contents::contents(spec, &locked.image, open.inputs.iter().map(|input| &input.deb));
-    let (files, file_records) = local_files(spec, &host.store)?;
+    let (files, mut file_records) = local_files(spec, &host.store)?;
+    let scripts = local_scripts(spec, &mut file_records)?;
     let cmdline = command_line(spec, disk, &identity);
     let plan = compose::lower(ComposeInput {
         spec,
@@ -194,6 +195,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         fstab: fstab::render(disk, &identity),
         cmdline: cmdline.clone(),
         files,
+        scripts,
     })?;
     let layers =
         Layers { host: &host, spec, options, observer, toolchain: &toolchain, work: &work, inputs: &inputs, packages: &open, epoch };
@@ -321,6 +323,19 @@ fn local_files(spec: &ImageSpec, store: &Store) -> Result<(Vec<HostFile>, Vec<Fi
     }
     records.sort();
     Ok((files, records))
+}
+
+/// Reads the template's scripts, and records them beside its files.
+fn local_scripts(spec: &ImageSpec, records: &mut Vec<FileRecord>) -> Result<Vec<(usize, Vec<u8>)>, BuildError> {
+    let mut scripts = Vec::new();
+    for (index, command) in spec.system.commands.iter().enumerate() {
+        let Some(path) = &command.script else { continue };
+        let failed = |source| BuildError::LocalFile { path: path.clone(), origin: command.origin.clone(), source };
+        let bytes = fs::read(path).map_err(failed)?;
+        records.push(FileRecord { destination: format!("configurations[{index}].script"), sha256: Sha256Digest::of(&bytes) });
+        scripts.push((index, bytes));
+    }
+    Ok(scripts)
 }
 
 /// Returns what the session runs on.

@@ -206,7 +206,10 @@ fn spec_digest(spec: &ImageSpec) -> Sha256Digest {
     let mut spec = spec.clone();
     spec.sources.clear();
     spec.system.packages.iter_mut().for_each(|package| package.origin.clear());
-    spec.system.commands.iter_mut().for_each(|command| command.origin.clear());
+    for command in &mut spec.system.commands {
+        command.origin.clear();
+        command.script = command.script.take().and_then(|path| path.file_name().map(PathBuf::from));
+    }
     for file in &mut spec.system.files {
         file.origin.clear();
         file.local = file.local.file_name().map(PathBuf::from).unwrap_or_default();

@@ -71,6 +71,7 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, cmdline: &str) 
         system.enable.push("oic-ssh-host-keys.service".into());
     }
     let configured = spec.system.files.iter().any(|file| file.destination.starts_with("/etc/systemd/network/"));
+    let configured = configured || spec.system.network.is_some();
     if installed("systemd") && !configured && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
         system.files.push(root_file("/etc/systemd/network/80-dhcp.network", DHCP_NETWORK));
     }

@@ -5,17 +5,19 @@
 //! ```text
 //! 1. install packages     what the host has unpacked is configured; in sessions of their own where there are layers
 //! 2. write files          files owned by root: system files of ours, then the template's
-//! 3. create users
+//! 3. create groups and users
 //! 4. write files          files owned by somebody else
 //! 5. services
 //! 6. commands             `configurations`, in order
 //! 7. initramfs            once per kernel, after everything that may change its content
-//! 8. seal                 remove what must not be in an image, check what must
+//! 8. commands             those of stage `finalize`
+//! 9. seal                 remove what must not be in an image, check what must
 //! ```
 
 mod files;
 mod password;
 mod plan;
+mod settings;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;

@@ -2,12 +2,14 @@
 
 use oic_config::spec::{AdditionalFile, ImageSpec, User};
 use oic_protocol::{
-    ComposePlan, DebInstall, FileContent, FileEntry, Hook, InitramfsCompression, InitramfsPlan, Seal, ServicePlan, Step, UserAccount,
+    ComposePlan, DebInstall, FileContent, FileEntry, GroupAccount, Hook, InitramfsCompression, InitramfsPlan, Seal, ServicePlan, Step,
+    UserAccount,
 };
 
 use super::{
     files::{SystemFiles, system_files},
     password::{self, PasswordError},
+    settings,
 };
 use crate::lock::LockedImage;
 
@@ -42,6 +44,8 @@ pub struct ComposeInput<'a> {
     pub cmdline: String,
     /// The template's files.
     pub files: Vec<HostFile>,
+    /// The template's scripts, each with the index of its entry in the spec's commands.
+    pub scripts: Vec<(usize, Vec<u8>)>,
 }
 
 /// The image cannot be described to the guest.
@@ -58,6 +62,16 @@ pub enum LowerError {
         /// How many packages there are.
         packages: usize,
     },
+    /// A setting needs a package that is not there.
+    #[error("`{setting}` needs package `{package}`, which is not among the {packages} packages of the image; add it to `packages`")]
+    PackageMissing {
+        /// The setting, as the template gives it.
+        setting: String,
+        /// The package.
+        package: String,
+        /// How many packages there are.
+        packages: usize,
+    },
 }
 
 /// Returns the plan.
@@ -65,28 +79,38 @@ pub enum LowerError {
 /// # Errors
 /// Fails when a user's settings cannot hold in this image.
 pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
-    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, files } = input;
+    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, files, scripts } = input;
     let SystemFiles { files: system, enable } = system_files(spec, lock, &cmdline);
+    let settings = settings::settings(spec, lock)?;
     let unpacks = install.as_ref().is_some_and(|install| !install.unpack.is_empty());
     let store_tag = if unpacks { Some(STORE_TAG.to_owned()) } else { store_tag(&files) };
     let mut root_files = vec![super::files::root_file("/etc/fstab", fstab)];
     root_files.extend(system);
+    root_files.extend(settings.files);
+    root_files.extend(
+        scripts.into_iter().map(|(index, script)| FileEntry { mode: 0o755, ..super::files::root_file(&script_path(index), script) }),
+    );
     let (root_owned, others): (Vec<_>, Vec<_>) =
         files.into_iter().map(lower_file).partition(|file| file.owner == "root" && file.group == "root");
     root_files.extend(root_owned);
     let users = spec.system.users.iter().map(|user| lower_user(spec, lock, user)).collect::<Result<Vec<_>, _>>()?;
     let mut steps: Vec<Step> = install.into_iter().map(Step::InstallDeb).collect();
     steps.push(Step::WriteFiles(root_files));
+    steps.extend(settings.locale.map(Step::GenerateLocale));
+    if !spec.system.groups.is_empty() {
+        let groups = spec.system.groups.iter().map(|group| GroupAccount { name: group.name.clone(), gid: group.gid });
+        steps.push(Step::CreateGroups(groups.collect()));
+    }
     if !users.is_empty() {
         steps.push(Step::CreateUsers(users));
     }
     if !others.is_empty() {
         steps.push(Step::WriteFiles(others));
     }
-    steps.push(Step::Services(ServicePlan { enable_if_present: enable, ..ServicePlan::default() }));
-    for (index, command) in (0..).zip(&spec.system.commands) {
-        steps.push(Step::Hook(Hook { index, command: command.command.clone() }));
-    }
+    let services = spec.system.services.clone();
+    let enable_if_present = enable.into_iter().filter(|unit| !services.disable.contains(unit) && !services.mask.contains(unit)).collect();
+    steps.push(Step::Services(ServicePlan { enable_if_present, enable: services.enable, disable: services.disable, mask: services.mask }));
+    steps.extend(hooks(spec, false));
     if let Some(kernel) = &spec.system.kernel {
         steps.push(Step::Initramfs(InitramfsPlan {
             modules: kernel.extra_modules.clone(),
@@ -94,12 +118,32 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
             compression: InitramfsCompression::Host,
         }));
     }
+    steps.extend(hooks(spec, true));
+    let mut must_exist = vec!["/var/lib/dpkg/status".into(), "/etc/os-release".into()];
+    must_exist.extend(settings.must_exist);
     steps.push(Step::Seal(Seal {
         installed_deb: lock.packages.iter().map(|package| package.name.clone()).collect(),
-        must_exist: vec!["/var/lib/dpkg/status".into(), "/etc/os-release".into()],
+        must_exist,
         ..Seal::default()
     }));
     Ok(ComposePlan { source_date_epoch, store_tag, network: spec.builder.network, steps })
+}
+
+/// Returns where the guest finds a script while it builds: in memory, so that no image has it.
+fn script_path(index: usize) -> String {
+    format!("/run/oic/scripts/{}", index + 1)
+}
+
+/// Returns the commands and scripts of one stage.
+fn hooks(spec: &ImageSpec, finalize: bool) -> impl Iterator<Item = Step> + '_ {
+    let commands = spec.system.commands.iter().enumerate().filter(move |(_, command)| command.finalize == finalize);
+    commands.map(|(index, command)| {
+        let text = match &command.script {
+            Some(_) => format!("{} {}", script_path(index), command.command).trim_end().to_owned(),
+            None => command.command.clone(),
+        };
+        Step::Hook(Hook { index: u32::try_from(index).unwrap_or(u32::MAX), command: text })
+    })
 }
 
 /// Returns the plan of a session that does nothing but configure packages.
@@ -137,6 +181,8 @@ fn lower_user(spec: &ImageSpec, lock: &LockedImage, user: &User) -> Result<UserA
         home: user.home.clone(),
         shell: user.startup_script.clone().or_else(|| user.shell.clone()),
         groups,
+        uid: user.uid,
+        primary_group: user.primary_group.clone(),
         password_max_age_days: user.password_max_age_days,
         authorized_keys: user.authorized_keys.clone(),
     })
@@ -147,7 +193,10 @@ fn lower_user(spec: &ImageSpec, lock: &LockedImage, user: &User) -> Result<UserA
 pub fn step_name(step: &Step) -> String {
     match step {
         Step::InstallDeb(install) => format!("configure {} packages", install.configure.len()),
+        Step::InstallRpm(install) => format!("install {} packages", install.packages.len()),
         Step::WriteFiles(files) => format!("write {} files", files.len()),
+        Step::CreateGroups(groups) => format!("create {} groups", groups.len()),
+        Step::GenerateLocale(plan) => format!("generate locale {}", plan.line),
         Step::CreateUsers(users) => format!("create {} users", users.len()),
         Step::Services(_) => "enable services".to_owned(),
         Step::Hook(hook) => format!("command {} of configurations", hook.index + 1),

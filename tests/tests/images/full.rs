@@ -45,6 +45,16 @@ disk:
 systemConfig:
   name: workbench
   hostname: workbench
+  locale: en_GB.UTF-8
+  timezone: Europe/Berlin
+  groups:
+    - {name: lathe, gid: 1300}
+  services:
+    mask: [systemd-pstore.service]
+    disable: [e2scrub_reap.service]
+  network:
+    interfaces:
+      - {name: "e*", dhcp4: true}
   users:
     - name: ada
       password: PASSWORD
@@ -57,13 +67,15 @@ systemConfig:
       password: $6$oicTests$a2Oe318dUEF8btgXYzhmN8JQOhx.6zkAKccW9elYJp03qKuRcn2Wn1.LdRIviAWW.XE0mUMhWRpgaecb1Ch6h1
       shell: /bin/sh
     - name: carol
-  packages: [less, openssh-server, sudo]
+      uid: 1500
+      primaryGroup: lathe
+  packages: [less, locales, openssh-server, sudo, tzdata]
   additionalFiles:
     - {local: files/greeting, final: /etc/workbench/greeting, mode: "0640", group: adm}
     - {local: files/tool, final: /usr/local/bin/}
   configurations:
     - cmd: echo "made for $(cat /etc/hostname)" > /etc/workbench/made
-    - cmd: systemctl mask systemd-pstore.service
+    - {script: files/finish, args: "'two words'", stage: finalize}
   kernel:
     cmdline: console=tty0 console=ttyS0,115200 workbench.mark=1
     packages: [linux-image-cloud-amd64]
@@ -76,6 +88,7 @@ fn sandbox() -> Sandbox {
     sandbox.write("files/greeting", "Hello from a file.\n");
     let tool = sandbox.write("files/tool", "#!/bin/sh\necho the tool runs\n");
     fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write("files/finish", "#!/bin/sh\necho \"$1, $(ls /boot | grep -c initrd)\" > /etc/workbench/finished\n");
     sandbox
 }
 
@@ -205,7 +218,13 @@ fn look_around(lab: &Lab, first: &Sandbox) {
     expect("tool", "the tool runs");
     expect("stat -c '%a %U %G' /usr/local/bin/tool", "755 root root");
     expect("cat /etc/workbench/made", "made for workbench");
-    expect("systemctl is-enabled systemd-pstore.service", "masked");
+    expect("cat /etc/workbench/finished", "two words, 1");
+    expect("ls /run/oic 2>/dev/null", "");
+    expect("systemctl is-enabled systemd-pstore.service e2scrub_reap.service", "masked\ndisabled");
+    expect("id carol", "uid=1500(carol) gid=1300(lathe) groups=1300(lathe)");
+    expect("echo $LANG; locale -a | grep en_GB", "en_GB.UTF-8\nen_GB.utf8");
+    expect("readlink /etc/localtime; date +%Z | tr -d S", "../usr/share/zoneinfo/Europe/Berlin\nCET");
+    expect("cat /etc/systemd/network/*.network | grep -c '^Name=e'", "1");
     expect("dpkg-query -W -f '${Status}' less", "install ok installed");
     expect("dpkg -s less | grep -c '^Status: install ok installed'", "1");
     expect(&format!("{sudo} dpkg --audit"), "");

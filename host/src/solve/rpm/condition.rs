@@ -275,7 +275,11 @@ impl Condition {
             Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.for_each_wanted(take)),
             Self::If(pair, otherwise) | Self::Unless(pair, otherwise) => {
                 pair[0].for_each_wanted(take);
-                otherwise.iter().for_each(|part| part.for_each_wanted(take));
+                // With an `else`, the clauses can be met by the condition too.
+                if let Some(otherwise) = otherwise {
+                    pair[1].for_each_wanted(take);
+                    otherwise.for_each_wanted(take);
+                }
             }
         }
     }

@@ -1,0 +1,260 @@
+//! `Disks` and the `PartitionSettings` that mount its partitions.
+
+use std::collections::BTreeMap;
+
+use super::{Object, Reader, Tree, join};
+use crate::diagnostic::Code;
+use crate::node::Node;
+use crate::source::Origin;
+
+/// Sizes below this have too few clusters for FAT32; the toolkit's mkfs makes FAT16 of them.
+const LEAST_FAT32_MIB: u64 = 33;
+
+/// What a disk comes to.
+pub(super) struct Disk {
+    /// `disk` of the template.
+    pub(super) tree: Tree,
+    /// Name of the first artifact.
+    pub(super) name: Option<String>,
+    /// `target.imageType`.
+    pub(super) image_type: &'static str,
+    /// Whether there is a partition table.
+    pub(super) has_partitions: bool,
+}
+
+/// A partition's entry in `PartitionSettings`.
+struct Setting<'n> {
+    mount_point: Option<(&'n str, Origin)>,
+    options: Option<(&'n str, Origin)>,
+    origin: Origin,
+    used: bool,
+}
+
+/// Translates the first disk.
+pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mut Reader<'_>) -> Disk {
+    const FIELDS: &[&str] = &["PartitionTableType", "MaxSize", "TargetDisk", "Artifacts", "Partitions", "RawBinaries"];
+    let disks = config.list("Disks");
+    let mut settings = system.map(|system| settings(system, reader)).unwrap_or_default();
+    let Some(first) = disks.first() else {
+        reader.unsupported(config.origin, "Disks", "a config without disks is for an installer, which cannot be built yet");
+        return Disk { tree: Tree::new(config.origin), name: None, image_type: "iso", has_partitions: false };
+    };
+    if let Some(second) = disks.get(1) {
+        reader.unsupported(second.origin, "Disks[1]", "an image has one disk");
+    }
+    let path = "Disks[0]";
+    let disk = reader.object(first, path, FIELDS);
+    if let Some(target) = disk.get("TargetDisk").filter(|target| target.as_map().is_some_and(|map| !map.0.is_empty())) {
+        let target = reader.object(target, &join(path, "TargetDisk"), &["Type", "Value"]);
+        if target.text("Type").is_some() {
+            let reason = "a disk to install on belongs to an installer, which cannot be built yet; leave it out and give `MaxSize`";
+            reader.unsupported(target.origin, join(path, "TargetDisk"), reason);
+        }
+    }
+    if let Some(binary) = disk.list("RawBinaries").first() {
+        reader.unsupported(binary.origin, join(path, "RawBinaries"), "raw binaries cannot be written onto a disk yet");
+    }
+    let mut tree = Tree::new(disk.origin);
+    let partitions = disk.list("Partitions");
+    if let Some((kind, origin)) = reader.choice(&disk, path, "PartitionTableType", &["gpt", "mbr"]) {
+        tree.text("partitionTableType", origin, kind);
+    }
+    match reader.number(&disk, path, "MaxSize").filter(|(size, _)| *size > 0) {
+        Some((size, origin)) => tree.text("size", origin, format!("{size}MiB")),
+        None if !partitions.is_empty() && disk.get("TargetDisk").is_none() && disk.get("MaxSize").is_none() => {
+            reader.error(Code::MissingField, disk.origin, path, "a disk with partitions needs [MaxSize], its size in MiB");
+        }
+        None => {}
+    }
+    let mut artifacts = Artifacts::default();
+    for (index, artifact) in disk.list("Artifacts").iter().enumerate() {
+        artifacts.add(artifact, &format!("{path}.Artifacts[{index}]"), false, reader);
+    }
+    let nodes: Vec<Node> = partitions
+        .iter()
+        .enumerate()
+        .map(|(index, node)| partition(node, &format!("{path}.Partitions[{index}]"), &mut settings, &mut artifacts, reader))
+        .collect();
+    for (id, setting) in settings.iter().filter(|(_, setting)| !setting.used) {
+        let message = format!("no disk has a partition with the ID `{id}`");
+        reader.error(Code::InvalidValue, setting.origin, "SystemConfigs[].PartitionSettings", message);
+    }
+    let has_partitions = !nodes.is_empty();
+    tree.list("partitions", disk.origin, nodes);
+    tree.list("artifacts", disk.origin, artifacts.nodes);
+    let image_type = match (artifacts.initrd, has_partitions) {
+        (true, _) => "img",
+        (false, true) => "raw",
+        (false, false) => "container",
+    };
+    Disk { tree, name: artifacts.name, image_type, has_partitions }
+}
+
+/// Returns the settings of partitions by ID.
+fn settings<'n>(system: &Object<'n>, reader: &mut Reader<'_>) -> BTreeMap<&'n str, Setting<'n>> {
+    const FIELDS: &[&str] = &["ID", "MountPoint", "MountOptions", "MountIdentifier", "OverlayBaseImage", "RdiffBaseImage", "RemoveDocs"];
+    let mut found = BTreeMap::new();
+    for (index, node) in system.list("PartitionSettings").iter().enumerate() {
+        let path = format!("SystemConfigs[].PartitionSettings[{index}]");
+        let setting = reader.object(node, &path, FIELDS);
+        let Some((id, origin)) = setting.text("ID") else {
+            reader.error(Code::MissingField, node.origin, &path, "missing [ID] field");
+            continue;
+        };
+        for key in ["OverlayBaseImage", "RdiffBaseImage"] {
+            if let Some((_, origin)) = setting.text(key) {
+                reader.unsupported(origin, join(&path, key), "differences from another image cannot be made yet");
+            }
+        }
+        if let Some((kind, origin)) = reader.choice(&setting, &path, "MountIdentifier", &["uuid", "partuuid", "partlabel"])
+            && kind != "partuuid"
+        {
+            reader.unsupported(
+                origin,
+                join(&path, "MountIdentifier"),
+                "partitions are mounted by PARTUUID; leave it out or write `partuuid`",
+            );
+        }
+        let entry = Setting { mount_point: setting.text("MountPoint"), options: setting.text("MountOptions"), origin, used: false };
+        if found.insert(id, entry).is_some() {
+            reader.error(Code::Duplicate, origin, &path, format!("partition `{id}` has two settings"));
+        }
+    }
+    found
+}
+
+fn partition(
+    node: &Node,
+    path: &str,
+    settings: &mut BTreeMap<&str, Setting<'_>>,
+    artifacts: &mut Artifacts,
+    reader: &mut Reader<'_>,
+) -> Node {
+    const FIELDS: &[&str] = &["ID", "Name", "Start", "End", "FsType", "Flags", "Type", "TypeUUID", "Artifacts"];
+    let partition = reader.object(node, path, FIELDS);
+    let mut tree = Tree::new(node.origin);
+    let setting = partition.text("ID").and_then(|(id, _)| settings.get_mut(id));
+    let (mount_point, options) = setting.map_or((None, None), |setting| {
+        setting.used = true;
+        (setting.mount_point, setting.options)
+    });
+    if let Some((id, origin)) = partition.text("ID") {
+        tree.text("id", origin, id);
+    }
+    if let Some((name, origin)) = partition.text("Name") {
+        tree.text("name", origin, name);
+    }
+    let flags: Vec<&str> = partition.list("Flags").iter().filter_map(Node::as_text).collect();
+    for (flag, origin) in partition.list("Flags").iter().filter_map(|node| Some((node.as_text()?, node.origin))) {
+        match flag {
+            "esp" | "boot" | "grub" | "bios_grub" | "bios-grub" => {}
+            "dmroot" => reader.unsupported(origin, join(path, "Flags"), "a verified or encrypted root cannot be built yet"),
+            _ => reader.error(Code::InvalidValue, origin, &join(path, "Flags"), format!("unknown flag `{flag}`")),
+        }
+    }
+    let bios = flags.iter().any(|flag| matches!(*flag, "grub" | "bios_grub" | "bios-grub"));
+    let esp = flags.contains(&"esp") || mount_point.is_some_and(|(point, _)| point == "/boot/efi");
+    let filesystem = partition.text("FsType");
+    match (partition.text("Type"), partition.text("TypeUUID")) {
+        (Some((_, origin)), Some(_)) => {
+            reader.error(Code::Contradiction, origin, path, "a partition has either [Type] or [TypeUUID], and here are both");
+        }
+        (Some((kind, origin)), None) => tree.text("type", origin, kind),
+        (None, Some((uuid, origin))) => tree.text("typeUUID", origin, uuid),
+        (None, None) => {
+            let kind = match () {
+                () if bios => "bios",
+                () if esp => "esp",
+                () if filesystem.is_some_and(|(kind, _)| kind == "linux-swap") => "linux-swap",
+                () if mount_point.is_some_and(|(point, _)| point == "/") => "linux-root",
+                () => "linux",
+            };
+            tree.text("type", node.origin, kind);
+        }
+    }
+    let start = reader.number(&partition, path, "Start");
+    let end = reader.number(&partition, path, "End");
+    if let Some((start, origin)) = start {
+        tree.text("start", origin, format!("{start}MiB"));
+    }
+    match end {
+        Some((end, origin)) if end > 0 => tree.text("end", origin, format!("{end}MiB")),
+        _ => tree.text("end", end.map_or(node.origin, |(_, origin)| origin), "0"),
+    }
+    // A BIOS boot partition holds GRUB's core image; the file system that the toolkit's configs name for it is overwritten there, too.
+    if let Some((kind, origin)) = filesystem.filter(|_| !bios) {
+        let size = end.map_or(0, |(end, _)| end).saturating_sub(start.map_or(0, |(start, _)| start));
+        let small = kind == "fat32" && size > 0 && size < LEAST_FAT32_MIB;
+        tree.text("fsType", origin, if small { "fat16" } else { kind });
+    }
+    if let Some((point, origin)) = mount_point {
+        tree.text("mountPoint", origin, point);
+    }
+    if let Some((options, origin)) = options {
+        tree.text("mountOptions", origin, options);
+    }
+    let is_root = mount_point.is_some_and(|(point, _)| point == "/");
+    for (index, artifact) in partition.list("Artifacts").iter().enumerate() {
+        let path = format!("{path}.Artifacts[{index}]");
+        if is_root {
+            artifacts.add(artifact, &path, true, reader);
+        } else {
+            reader.unsupported(artifact.origin, path, "a file of one partition can be made of the root partition only");
+        }
+    }
+    tree.0
+}
+
+/// The output files.
+#[derive(Default)]
+struct Artifacts {
+    nodes: Vec<Node>,
+    name: Option<String>,
+    initrd: bool,
+}
+
+impl Artifacts {
+    /// Adds an artifact of the disk, or of the root partition.
+    fn add(&mut self, node: &Node, path: &str, of_partition: bool, reader: &mut Reader<'_>) {
+        let artifact = reader.object(node, path, &["Name", "Type", "Compression"]);
+        if let Some((name, _)) = artifact.text("Name").filter(|_| self.name.is_none()) {
+            self.name = Some(name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect());
+        }
+        let given = (artifact.text("Type"), artifact.text("Compression"));
+        let (Some(origin), words) = (given.0.or(given.1).map(|(_, origin)| origin), [given.0, given.1]) else {
+            reader.error(Code::MissingField, node.origin, path, "an artifact needs [Type] or [Compression]");
+            return;
+        };
+        let (mut format, mut compression) = (None, None);
+        for word in words.into_iter().flatten().map(|(word, _)| word) {
+            match word {
+                "raw" | "vhd" | "vhdx" | "qcow2" | "ext4" | "squashfs" => format = Some(word),
+                "gz" | "xz" => compression = Some(word),
+                "tar.gz" => (format, compression) = (Some("tar"), Some("gz")),
+                "tar.xz" => (format, compression) = (Some("tar"), Some("xz")),
+                "initrd" => self.initrd = true,
+                "diff" | "rdiff" | "ova" => {
+                    reader.unsupported(
+                        origin,
+                        path,
+                        format!("`{word}` cannot be made yet; use raw, qcow2, vhd, vhdx, ext4, squashfs or tar"),
+                    );
+                    return;
+                }
+                _ => {
+                    reader.error(Code::InvalidValue, origin, path, format!("unknown artifact type `{word}`"));
+                    return;
+                }
+            }
+        }
+        if self.initrd {
+            return;
+        }
+        let mut tree = Tree::new(node.origin);
+        tree.text("type", origin, format.unwrap_or(if of_partition { "ext4" } else { "raw" }));
+        if let Some(compression) = compression {
+            tree.text("compression", origin, compression);
+        }
+        self.nodes.push(tree.0);
+    }
+}
