@@ -19,6 +19,8 @@ pub struct System {
     pub timezone: Option<String>,
     /// Packages asked for, kernel and bootloader packages included.
     pub packages: Vec<PackageRequest>,
+    /// Whether packages that others recommend are installed with them.
+    pub weak_dependencies: bool,
     /// Groups, made before the users.
     pub groups: Vec<Group>,
     /// User accounts.

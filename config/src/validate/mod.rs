@@ -16,6 +16,8 @@ mod settings;
 mod system;
 mod unsupported;
 
+pub(crate) use packages::default_priority;
+
 use std::path::PathBuf;
 
 use crate::diagnostic::{Code, Finding, Findings};

@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod cache;
 mod command_line;
 mod compare;
 mod completions;
