@@ -275,8 +275,6 @@ fn profile(filesystem: Filesystem) -> Option<Profile> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use oic_config::{
         spec::{Arch, DiskSize},
         units::ByteSize,
@@ -357,8 +355,8 @@ mod tests {
         std::fs::write(&root, &bytes[start as usize..(start + size) as usize]).unwrap();
         let tree = crate::disk::ext4_read::read_tree(&crate::rootfs::HostFile::open(&root).unwrap()).unwrap();
         assert_eq!(tree.file("/etc/hostname").unwrap().read_all(100).unwrap(), b"image\n");
-        if testing::tool("sfdisk").is_some() {
-            let said = exec::run(Command::new("sfdisk").arg("--verify").arg(&first)).unwrap();
+        if let Some(sfdisk) = testing::tool("sfdisk") {
+            let said = exec::run(sfdisk.command().arg("--verify").arg(&first)).unwrap();
             assert!(String::from_utf8_lossy(&said).contains("No errors detected"), "{}", String::from_utf8_lossy(&said));
         } else {
             testing::skip("there is no sfdisk to verify the table");

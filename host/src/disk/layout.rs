@@ -112,7 +112,7 @@ pub fn resolve(disk: &Disk, needs: &[u64]) -> Result<Layout, LayoutError> {
             });
         }
         let space = container.map_or(end_of_space, |container| partitions[container].start + partitions[container].size);
-        let end = match stated_end(partition, start, size, space) {
+        let end = match stated_end(partition, start, size, end_of_space) {
             Some(end) if !partition.grow => end,
             // What is not known yet: as far as it may go, until the last logical partition is placed.
             None if partition.kind == PartitionType::Extended => usable_end(end_of_space),
