@@ -8,7 +8,8 @@
 //!
 //! The data is embedded in the program. A folder `osv/<os>/<dist>` in the user's configuration folder replaces the built-in one
 //! of that name as a whole, and may add a distribution that the program has never heard of. Key names in `provider.yml` are files
-//! of `keys/` or URLs, and each repository is bound to exactly the keys that it lists.
+//! of `keys/` or URLs, and each repository is bound to exactly the keys that it lists. A key that only the user can vouch for is
+//! named (`givenKeys`) and nothing else: without the file in the configuration folder the repository cannot be used.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::spec::{
     Arch, BootloaderProvider, Ecosystem, InitramfsGenerator, PasswordHash, ProviderFacts, Repository, RepositoryFormat, RepositoryKey,
     RepositoryLocation,
 };
+use crate::validate::default_priority;
 use crate::yaml;
 
 include!(concat!(env!("OUT_DIR"), "/osv.rs"));
@@ -45,6 +47,9 @@ struct ProviderFile {
     password_hash: HashFact,
     initramfs: InitramfsName,
     sudo_group: String,
+    /// Packages with systemd-repart, where systemd's own lacks it.
+    #[serde(default)]
+    grow_packages: Vec<String>,
     architectures: BTreeMap<String, ArchFacts>,
     repositories: Vec<RepositoryFact>,
 }
@@ -78,6 +83,9 @@ struct ArchFacts {
     kernel_packages: Vec<String>,
     /// Packages that make an image with GRUB bootable on UEFI firmware.
     grub_packages: Vec<String>,
+    /// Packages that make an image with GRUB bootable on BIOS machines; none where there are none.
+    #[serde(default)]
+    grub_bios_packages: Vec<String>,
     /// Packages that make an image with systemd-boot bootable.
     systemd_boot_packages: Vec<String>,
 }
@@ -90,7 +98,10 @@ struct RepositoryFact {
     url: String,
     suite: Option<String>,
     components: Option<Vec<String>>,
+    /// Files of `keys/`, or URLs.
     keys: Vec<String>,
+    /// Keys that are not part of the data: the user puts them into `osv/<os>/<dist>/keys/` of the configuration folder.
+    given_keys: Option<Vec<String>>,
     mirror_key: Option<String>,
     /// Only for these; all when absent.
     architectures: Option<Vec<String>>,
@@ -116,21 +127,22 @@ pub(crate) struct Catalog<'a> {
 
 /// The folder of one distribution.
 enum Folder {
-    Builtin(String),
+    /// Its name, and where the user's files for it would be.
+    Builtin(String, PathBuf),
     Disk(PathBuf),
 }
 
 impl Folder {
     fn name(&self, file: &str) -> String {
         match self {
-            Self::Builtin(folder) => format!("builtin:osv/{folder}/{file}"),
+            Self::Builtin(folder, _) => format!("builtin:osv/{folder}/{file}"),
             Self::Disk(folder) => folder.join(file).display().to_string(),
         }
     }
 
     fn text(&self, file: &str) -> Option<Result<String, Box<Finding>>> {
         match self {
-            Self::Builtin(_) => Some(Ok(String::from_utf8_lossy(&self.builtin(file)?).into_owned())),
+            Self::Builtin(..) => Some(Ok(String::from_utf8_lossy(&self.builtin(file)?).into_owned())),
             Self::Disk(folder) => {
                 let path = folder.join(file);
                 path.exists().then(|| read_text(&path))
@@ -139,14 +151,20 @@ impl Folder {
     }
 
     fn builtin(&self, file: &str) -> Option<Vec<u8>> {
-        let Self::Builtin(folder) = self else { return None };
+        let Self::Builtin(folder, _) = self else { return None };
         let name = format!("{folder}/{file}");
         OSV.iter().find(|(path, _)| *path == name).map(|(_, bytes)| bytes.to_vec())
     }
 
+    /// Returns where the user puts a key.
+    fn given_key(&self, name: &str) -> PathBuf {
+        let (Self::Builtin(_, folder) | Self::Disk(folder)) = self;
+        folder.join("keys").join(name)
+    }
+
     fn key(&self, name: &str) -> Option<Vec<u8>> {
         match self {
-            Self::Builtin(_) => self.builtin(&format!("keys/{name}")),
+            Self::Builtin(..) => self.builtin(&format!("keys/{name}")),
             Self::Disk(folder) => {
                 let path = folder.join("keys").join(name);
                 let small = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_KEY_SIZE);
@@ -180,7 +198,10 @@ impl Catalog<'_> {
             self.config_dir.map(|folder| folder.join("osv").join(os).join(dist)).filter(|folder| folder.join("provider.yml").is_file());
         match on_disk {
             Some(folder) => Folder::Disk(folder),
-            None => Folder::Builtin(format!("{os}/{dist}")),
+            None => {
+                let given = self.config_dir.unwrap_or(Path::new("")).join("osv").join(os).join(dist);
+                Folder::Builtin(format!("{os}/{dist}"), given)
+            }
         }
     }
 
@@ -222,6 +243,8 @@ impl Catalog<'_> {
                 (BootloaderProvider::Grub, arch_facts.grub_packages.clone()),
                 (BootloaderProvider::SystemdBoot, arch_facts.systemd_boot_packages.clone()),
             ],
+            grub_bios_packages: arch_facts.grub_bios_packages.clone(),
+            grow_packages: file.grow_packages.clone(),
             sudo_group: file.sudo_group.clone(),
         };
         let kernel_packages = arch_facts.kernel_packages.clone();
@@ -237,6 +260,7 @@ impl Catalog<'_> {
         let lists = [
             (&own.kernel_packages[..], &other.kernel_packages[..]),
             (&own.grub_packages, &other.grub_packages),
+            (&own.grub_bios_packages, &other.grub_bios_packages),
             (&own.systemd_boot_packages, &other.systemd_boot_packages),
         ];
         Some(Dictionary::new((from, to), &lists))
@@ -303,7 +327,7 @@ fn read_default(
     match folder.text(&file) {
         Some(Ok(text)) => {
             let base = match folder {
-                Folder::Builtin(_) => None,
+                Folder::Builtin(..) => None,
                 Folder::Disk(folder) => Some(folder.join("imageconfigs/defaultconfigs")),
             };
             let source = sources.add(name, base, &text);
@@ -342,8 +366,9 @@ fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder:
         }
         Some(RepositoryKey::Embedded { name: key.clone(), bytes: bytes? })
     });
+    let given = fact.given_keys.iter().flatten().map(|name| RepositoryKey::File(folder.given_key(name)));
     Repository {
-        keys: keys.collect(),
+        keys: keys.chain(given).collect(),
         id: fact.id.clone(),
         format: match file.ecosystem {
             EcosystemName::Deb => RepositoryFormat::Deb,
@@ -354,7 +379,10 @@ fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder:
         components: fact.components.clone().unwrap_or_default(),
         trusted: false,
         require_metadata_signature: fact.signed_metadata.unwrap_or(true),
-        priority: 500,
+        priority: match file.ecosystem {
+            EcosystemName::Deb => default_priority(Ecosystem::Deb),
+            EcosystemName::Rpm => default_priority(Ecosystem::Rpm),
+        },
         allow_packages: Vec::new(),
         in_image: true,
         mirror_key: fact.mirror_key.clone().unwrap_or_default(),

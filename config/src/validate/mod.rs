@@ -10,11 +10,15 @@ mod accounts;
 mod artifacts;
 mod disk;
 mod layout;
+mod mbr;
 mod network;
 mod packages;
+mod partition;
 mod settings;
 mod system;
 mod unsupported;
+
+pub(crate) use packages::default_priority;
 
 use std::path::PathBuf;
 

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::layer::{BaselineMode, Layer};
-use crate::spec::{Ecosystem, ImageType};
+use crate::spec::ImageType;
 
 /// Notes everything in `layer` that this version does not build.
 pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
@@ -15,14 +15,6 @@ pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
 
 fn target(layer: &Layer, cx: &mut Context<'_>) {
     let Some(target) = &layer.target else { return };
-    if cx.provider.facts.ecosystem == Ecosystem::Rpm {
-        let origin = target.dist.as_ref().map_or(target.origin, |dist| dist.origin);
-        let reason = format!(
-            "{} is made of RPM packages, which cannot be built yet; debian, ubuntu and wind-river-elxr can",
-            cx.provider.facts.display_name
-        );
-        cx.unsupported(origin, "target.dist", reason);
-    }
     let kind = match cx.image_type {
         ImageType::Raw => return,
         ImageType::Img => "initramfs images (`img`)",
@@ -87,10 +79,6 @@ fn installer(layer: &Layer, cx: &mut Context<'_>) {
         }
         if let Some(policy) = &disk.selection_policy {
             cx.unsupported(policy.origin, "disk.selectionPolicy", "only an installer chooses a disk; leave it out");
-        }
-        if let Some(extend) = disk.extend_last_partition_to_fill_disk.as_ref().filter(|extend| *extend.value()) {
-            let reason = "partitions do not grow at first boot yet; set `disk.size` to what is needed and write `false`";
-            cx.unsupported(extend.origin, "disk.extendLastPartitionToFillDisk", reason);
         }
     }
     let initramfs = layer.system_config.as_ref().and_then(|system| system.initramfs.as_ref());

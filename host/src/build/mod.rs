@@ -22,7 +22,7 @@ mod workdir;
 use std::{fs, io, path::PathBuf};
 
 use oic_config::{
-    spec::{Disk, ImageSpec, UnsupportedField},
+    spec::{Disk, Ecosystem, ImageSpec, UnsupportedField},
     units::ByteSize,
 };
 use oic_protocol::FileContent;
@@ -194,6 +194,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         install: None,
         fstab: fstab::render(disk, &identity),
         cmdline: cmdline.clone(),
+        keys: host.keys(spec, &locked)?,
         files,
         scripts,
     })?;
@@ -212,7 +213,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
             identity,
             cmdline: &cmdline,
             epoch,
-            ext4: toolchain.ext4.clone(),
+            tools: toolchain.disk.clone(),
             mkimage: toolchain.mkimage.clone(),
             work: work.path(),
         };
@@ -265,7 +266,7 @@ fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentit
         arch: spec.target.arch,
         epoch,
         uuid: identity.filesystem("bare"),
-        tools: &toolchain.ext4,
+        tools: &toolchain.disk.ext4,
     }
 }
 
@@ -273,6 +274,11 @@ fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentit
 fn refuse(spec: &ImageSpec) -> Result<&Disk, BuildError> {
     if !spec.unsupported.is_empty() {
         return Err(BuildError::Unsupported(spec.unsupported.clone()));
+    }
+    if spec.provider.ecosystem == Ecosystem::Rpm {
+        let reason = format!("{} is made of RPM packages, which can be locked and cannot be built yet", spec.provider.display_name);
+        let origin = spec.sources.last().map(|path| path.display().to_string()).unwrap_or_default();
+        return Err(BuildError::Unsupported(vec![UnsupportedField { field: "target.dist".to_owned(), reason, origin }]));
     }
     spec.disk.as_ref().ok_or(BuildError::Internal("an image without a disk passed validation"))
 }

@@ -18,7 +18,9 @@ mod files;
 mod password;
 mod plan;
 mod settings;
+mod sources;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;
 pub use plan::{ComposeInput, HostFile, LowerError, lower, lower_install, step_name};
+pub use sources::RepositoryKeys;

@@ -10,6 +10,7 @@ use super::{
     files::{SystemFiles, system_files},
     password::{self, PasswordError},
     settings,
+    sources::RepositoryKeys,
 };
 use crate::lock::LockedImage;
 
@@ -42,6 +43,8 @@ pub struct ComposeInput<'a> {
     pub fstab: String,
     /// The whole kernel command line, `root=` included.
     pub cmdline: String,
+    /// The keys of the repositories that the image lists.
+    pub keys: RepositoryKeys,
     /// The template's files.
     pub files: Vec<HostFile>,
     /// The template's scripts, each with the index of its entry in the spec's commands.
@@ -79,8 +82,8 @@ pub enum LowerError {
 /// # Errors
 /// Fails when a user's settings cannot hold in this image.
 pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
-    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, files, scripts } = input;
-    let SystemFiles { files: system, enable } = system_files(spec, lock, &cmdline);
+    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, keys, files, scripts } = input;
+    let SystemFiles { files: system, enable } = system_files(spec, lock, &keys, &cmdline);
     let settings = settings::settings(spec, lock)?;
     let unpacks = install.as_ref().is_some_and(|install| !install.unpack.is_empty());
     let store_tag = if unpacks { Some(STORE_TAG.to_owned()) } else { store_tag(&files) };

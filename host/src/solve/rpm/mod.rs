@@ -40,7 +40,7 @@ mod testcases;
 mod tests;
 mod universe;
 mod weak;
-mod xml;
+pub(crate) mod xml;
 
 pub use comps::Comps;
 pub use engine::solve;
