@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use crate::{
-    Accelerator, BootSource, Cancel, Console, ConsoleOutput, ConsoleTail, Disk, DiskAccess, DiskFormat, Expectation, GuestArch,
+    Accelerator, BootSource, Cancel, Console, ConsoleOutput, ConsoleTail, Disk, DiskAccess, DiskFormat, Expectation, Firmware, GuestArch,
     LaunchError, Network, Prepared, Qemu, VmConfig,
     launch::{Ended, Launched},
 };
@@ -35,10 +35,8 @@ pub struct BootConfig {
     pub accelerator: Accelerator,
     /// The emulator of that architecture.
     pub qemu: Qemu,
-    /// The firmware's code.
-    pub firmware_code: PathBuf,
-    /// The template of the firmware's variables.
-    pub firmware_vars: PathBuf,
+    /// What starts it.
+    pub firmware: Firmware,
     /// The image.
     pub image: PathBuf,
     /// Its format.
@@ -149,7 +147,7 @@ impl BootedVm {
             qemu: config.qemu,
             cpus: config.cpus,
             memory_mib: config.memory_mib,
-            boot: BootSource::Firmware { code: config.firmware_code, vars: config.firmware_vars },
+            boot: BootSource::Firmware(config.firmware),
             disks: vec![Disk { path: config.image, format: config.format, access: DiskAccess::Discard }],
             shares: Vec::new(),
             share_server: Vec::new(),

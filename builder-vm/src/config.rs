@@ -102,13 +102,22 @@ pub enum BootSource {
         /// Kernel parameters beyond those that the machine needs.
         parameters: String,
     },
-    /// UEFI firmware, which finds the boot loader on the disk.
-    Firmware {
+    /// Firmware, which finds the boot loader on the disk.
+    Firmware(Firmware),
+}
+
+/// What finds the boot loader on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Firmware {
+    /// UEFI.
+    Uefi {
         /// The code, mapped read-only.
         code: PathBuf,
         /// The template of the variable store; the VM gets a copy of its own.
         vars: PathBuf,
     },
+    /// BIOS: SeaBIOS, which comes with QEMU. Machines of x86_64 have it.
+    Bios,
 }
 
 /// A disk.

@@ -23,7 +23,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
-    BootSource, Cancel, Console, ConsoleOutput, VmConfig,
+    BootSource, Cancel, Console, ConsoleOutput, Firmware, VmConfig,
     backend::qemu::{self, Wiring},
     process::{Child, Launch},
     runtime::RuntimeDir,
@@ -87,7 +87,10 @@ impl Prepared {
         let mut files: Vec<(&'static str, &Path)> = Vec::new();
         match &config.boot {
             BootSource::Kernel { kernel, initramfs, .. } => files.extend([("the kernel", kernel.as_path()), ("the initramfs", initramfs)]),
-            BootSource::Firmware { code, vars } => files.extend([("the firmware", code.as_path()), ("the firmware's variables", vars)]),
+            BootSource::Firmware(Firmware::Bios) => {}
+            BootSource::Firmware(Firmware::Uefi { code, vars }) => {
+                files.extend([("the firmware", code.as_path()), ("the firmware's variables", vars)]);
+            }
         }
         files.extend(config.disks.iter().map(|disk| ("the disk", disk.path.as_path())));
         for (what, path) in files {
@@ -98,8 +101,8 @@ impl Prepared {
         }
         let runtime = RuntimeDir::create(runtime_base).map_err(|source| LaunchError::Folder { base: runtime_base.to_owned(), source })?;
         let firmware_vars = match &config.boot {
-            BootSource::Firmware { vars, .. } => Some(copy_vars(vars, runtime.path())?),
-            BootSource::Kernel { .. } => None,
+            BootSource::Firmware(Firmware::Uefi { vars, .. }) => Some(copy_vars(vars, runtime.path())?),
+            BootSource::Firmware(Firmware::Bios) | BootSource::Kernel { .. } => None,
         };
         Ok(Self { config, runtime, firmware_vars })
     }

@@ -55,7 +55,7 @@ pub use accel::{KvmVerdict, probe_kvm};
 pub use arch::GuestArch;
 pub use boot::{BootConfig, BootError, BootedVm, ESCAPE_KEY, TerminalEnd};
 pub use cancel::Cancel;
-pub use config::{Accelerator, BootSource, Disk, DiskAccess, DiskFormat, Network, Qemu, Share, VmConfig};
+pub use config::{Accelerator, BootSource, Disk, DiskAccess, DiskFormat, Firmware, Network, Qemu, Share, VmConfig};
 pub use console::{Console, ConsoleOutput, ConsoleSink, Expect, Expectation};
 pub use conversation::Deadlines;
 pub use launch::{LaunchError, Launched, Prepared};

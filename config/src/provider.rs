@@ -47,6 +47,9 @@ struct ProviderFile {
     password_hash: HashFact,
     initramfs: InitramfsName,
     sudo_group: String,
+    /// Packages with systemd-repart, where systemd's own lacks it.
+    #[serde(default)]
+    grow_packages: Vec<String>,
     architectures: BTreeMap<String, ArchFacts>,
     repositories: Vec<RepositoryFact>,
 }
@@ -80,6 +83,9 @@ struct ArchFacts {
     kernel_packages: Vec<String>,
     /// Packages that make an image with GRUB bootable on UEFI firmware.
     grub_packages: Vec<String>,
+    /// Packages that make an image with GRUB bootable on BIOS machines; none where there are none.
+    #[serde(default)]
+    grub_bios_packages: Vec<String>,
     /// Packages that make an image with systemd-boot bootable.
     systemd_boot_packages: Vec<String>,
 }
@@ -237,6 +243,8 @@ impl Catalog<'_> {
                 (BootloaderProvider::Grub, arch_facts.grub_packages.clone()),
                 (BootloaderProvider::SystemdBoot, arch_facts.systemd_boot_packages.clone()),
             ],
+            grub_bios_packages: arch_facts.grub_bios_packages.clone(),
+            grow_packages: file.grow_packages.clone(),
             sudo_group: file.sudo_group.clone(),
         };
         let kernel_packages = arch_facts.kernel_packages.clone();
@@ -252,6 +260,7 @@ impl Catalog<'_> {
         let lists = [
             (&own.kernel_packages[..], &other.kernel_packages[..]),
             (&own.grub_packages, &other.grub_packages),
+            (&own.grub_bios_packages, &other.grub_bios_packages),
             (&own.systemd_boot_packages, &other.systemd_boot_packages),
         ];
         Some(Dictionary::new((from, to), &lists))

@@ -246,7 +246,7 @@ fn disks_that_do_not_fit() {
       at t.yml:3:88
       field: disk.partitions[root].type
       found: `linux-rot`
-      allowed: linux, esp, xbootldr, linux-root-amd64, linux-root-arm64, linux-root-riscv64, linux-swap, linux-home, linux-srv, linux-var, linux-tmp, bios, bios-boot, linux-lvm, linux-raid, linux-luks, linux-dm-crypt, linux-root
+      allowed: linux, esp, xbootldr, linux-root-amd64, linux-root-arm64, linux-root-riscv64, linux-swap, linux-home, linux-srv, linux-var, linux-tmp, bios, bios-boot, extended, linux-lvm, linux-raid, linux-luks, linux-dm-crypt, linux-root
       hint: did you mean `linux-root`?
     error[contradiction]: fat32 needs at least 34MiB, and this partition has 16MiB
       at t.yml:3:21
@@ -261,6 +261,196 @@ fn disks_that_do_not_fit() {
       at t.yml:3:7
       field: disk.partitions
       hint: add a partition with `type: esp`, `fsType: fat32` and 512MiB
+    "##);
+}
+
+/// A good ESP and root in the list, then `more`.
+fn disk_with(settings: &str, partitions: &str, more: &str) -> String {
+    after_head(&format!("disk: {{{settings}partitions: [{partitions}]}}\n{more}"))
+}
+
+const ESP: &str = "{id: esp, type: esp, size: 64MiB, fsType: fat32}";
+const ROOT: &str = "{id: root, type: linux-root, size: 1GiB, fsType: ext4, mountPoint: /}";
+const LEGACY: &str = "systemConfig: {bootloader: {bootType: legacy, provider: grub}}\n";
+
+#[test]
+fn tables_that_cannot_be() {
+    let mbr = |partitions: &str| disk_with("partitionTableType: mbr, ", &format!("{ESP}, {partitions}"), "");
+    insta::assert_snapshot!(mbr("{id: root, type: linux-root, size: 1GiB, fsType: ext4, mountPoint: /, flags: [logical]}"), @r##"
+    error[contradiction]: a logical partition lies in an extended one, and none is before it
+      at t.yml:3:96
+      field: disk.partitions[root].flags
+      hint: put a partition with `type: extended` directly before it
+    "##);
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: more, type: extended, size: 1GiB, fsType: ext4}}")), @r##"
+    error[contradiction]: an extended partition holds logical partitions, not a filesystem
+      at t.yml:3:214
+      field: disk.partitions[more].fsType
+      hint: leave `fsType` out, and add partitions with `flags: [logical]`
+    error[contradiction]: an extended partition is there for logical ones, and none follows it
+      at t.yml:3:167
+      field: disk.partitions[more]
+      hint: give the partitions after it `flags: [logical]`, or leave it out
+    "##);
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: a, type: linux, size: 1MiB}}, {{id: b, type: linux, size: 1MiB, name: b}}, {{id: c, type: linux, size: 1MiB, flags: [read-only]}}")), @r##"
+    error[contradiction]: `read-only` is an attribute of GPT partitions, and this table is an MBR
+      at t.yml:3:285
+      field: disk.partitions[c].flags
+    error[contradiction]: an MBR has room for four partitions that are not logical, and this is one more
+      at t.yml:3:244
+      field: disk.partitions[c]
+      hint: add a partition with `type: extended` and give those after it `flags: [logical]`, or use `partitionTableType: gpt`
+    warning[notice]: partitions of an MBR have no labels: the name is left out
+      at t.yml:3:240
+      field: disk.partitions[b].name
+    "##);
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: bios, type: bios, size: 1MiB}}, {{id: luks, type: linux-luks, size: 1MiB}}")), @r##"
+    error[contradiction]: an MBR has no BIOS boot partition: GRUB lies before its first partition
+      at t.yml:3:184
+      field: disk.partitions[bios].type
+      hint: leave the partition out, or use `partitionTableType: gpt`
+    error[contradiction]: an MBR has no number for this type
+      at t.yml:3:220
+      field: disk.partitions[luks].type
+      hint: give one, such as `typeUUID: "0x83"`, or use `partitionTableType: gpt`
+    "##);
+    insta::assert_snapshot!(mbr(&format!("{ROOT}, {{id: more, type: extended, size: 1GiB}}, {{id: home, type: linux, start: 1090MiB, size: 2GiB, flags: [logical]}}")), @r##"
+    error[contradiction]: logical partition ends at 3138MiB, and the extended one around it at 2113MiB
+      at t.yml:3:207
+      field: disk.partitions[home].end
+    "##);
+    insta::assert_snapshot!(disk_with("size: 3TiB, partitionTableType: mbr, ", &format!("{ESP}, {ROOT}"), ""), @r##"
+    error[contradiction]: an MBR counts sectors up to 2TiB, and the disk has 3TiB
+      at t.yml:3:7
+      field: disk.size
+      hint: use `partitionTableType: gpt`
+    "##);
+    let gpt = |partitions: &str| disk_with("", &format!("{ESP}, {ROOT}, {partitions}"), "");
+    insta::assert_snapshot!(gpt("{id: more, type: extended, size: 1MiB}, {id: home, type: linux, size: 1MiB, flags: [logical]}, {id: x, typeUUID: '0x83', size: 1MiB}"), @r##"
+    error[contradiction]: only an MBR has an extended partition, and this table is a GPT
+      at t.yml:3:159
+      field: disk.partitions[more].type
+      hint: leave it out: a GPT has room for 128 partitions
+    error[contradiction]: only an MBR has logical partitions, and this table is a GPT
+      at t.yml:3:226
+      field: disk.partitions[home].flags
+      hint: leave the flag out: a GPT has room for 128 partitions
+    error[contradiction]: types of a GPT are GUIDs, and this is the number of a type in an MBR
+      at t.yml:3:255
+      field: disk.partitions[x].typeUUID
+      hint: give the GUID, or the purpose in `type`
+    "##);
+    insta::assert_snapshot!(gpt("{id: x, typeUUID: '0x8', size: 1MiB, flags: [esp]}"), @r##"
+    error[invalid-value]: not a GUID
+      at t.yml:3:160
+      field: disk.partitions[x].typeUUID
+      found: `0x8`
+      allowed: 0fc63daf-8483-4772-8e79-3d69d8477de4, 0x83 in an MBR
+    error[invalid-value]: flag `esp` says nothing about a partition of this type
+      at t.yml:3:187
+      field: disk.partitions[x].flags
+      allowed: required, legacy-boot, grow-file-system, read-only, hidden, no-auto, noauto, boot, esp, bios-grub, swap, bls-boot, lvm, raid, active, logical
+      hint: give the partition's purpose in `type`, and leave the flag out
+    "##);
+}
+
+#[test]
+fn bootloaders_that_do_not_fit() {
+    insta::assert_snapshot!(disk_with("", &format!("{ESP}, {ROOT}"), LEGACY), @r##"
+    error[missing-field]: BIOS firmware starts GRUB from a BIOS boot partition of the GPT, and there is none
+      at t.yml:3:7
+      field: disk.partitions
+      hint: add a partition with `type: bios` and `size: 1MiB`, or use `partitionTableType: mbr`
+    "##);
+    insta::assert_snapshot!(disk_with("", &format!("{{id: bios, type: bios, size: 1MiB}}, {{id: b2, type: bios, size: 1MiB}}, {ROOT}"), LEGACY), @r##"
+    error[contradiction]: a disk has one BIOS boot partition
+      at t.yml:3:57
+      field: disk.partitions[b2]
+    "##);
+    insta::assert_snapshot!(disk_with("", &format!("{ESP}, {ROOT}"), "systemConfig: {bootloader: {bootType: legacy, provider: systemd-boot}}\n"), @r##"
+    error[contradiction]: systemd-boot needs UEFI firmware, and `bootType` is `legacy`
+      at t.yml:4:39
+      field: systemConfig.bootloader.bootType
+      hint: use `provider: grub`
+    error[missing-field]: BIOS firmware starts GRUB from a BIOS boot partition of the GPT, and there is none
+      at t.yml:3:7
+      field: disk.partitions
+      hint: add a partition with `type: bios` and `size: 1MiB`, or use `partitionTableType: mbr`
+    "##);
+    insta::assert_snapshot!(findings(&format!("image: {{name: test, version: 1.0.0}}\ntarget: {{os: debian, dist: debian13, arch: aarch64, imageType: raw}}\n{LEGACY}")), @r##"
+    error[contradiction]: machines of aarch64 have no BIOS firmware
+      at t.yml:3:39
+      field: systemConfig.bootloader.bootType
+      hint: use `bootType: efi`
+    error[missing-field]: BIOS firmware starts GRUB from a BIOS boot partition of the GPT, and there is none
+      at builtin:osv/debian/debian13/imageconfigs/defaultconfigs/default-raw-aarch64.yml:5:3
+      field: disk.partitions
+      hint: add a partition with `type: bios` and `size: 1MiB`, or use `partitionTableType: mbr`
+    "##);
+    insta::assert_snapshot!(disk_with("", &format!("{ESP}, {{id: root, type: linux-root, size: 1GiB, fsType: erofs, mountPoint: /}}"), "systemConfig: {bootloader: {provider: grub}}\n"), @r##"
+    error[contradiction]: GRUB does not find kernels on squashfs and erofs, and they are on this partition
+      at t.yml:3:71
+      field: disk.partitions[root].fsType
+      hint: add a partition for `/boot` with ext4, or use `provider: systemd-boot`
+    "##);
+}
+
+#[test]
+fn subvolumes_and_growing() {
+    let root = |fields: &str| disk_with("", &format!("{ESP}, {{id: root, type: linux-root, size: 1GiB, {fields}}}"), "");
+    insta::assert_snapshot!(root("fsType: ext4, mountPoint: /, subvolumes: [{name: a}]"), @r##"
+    error[contradiction]: only btrfs has subvolumes
+      at t.yml:3:153
+      field: disk.partitions[root].subvolumes
+      hint: write `fsType: btrfs`
+    "##);
+    insta::assert_snapshot!(root("fsType: btrfs, subvolumes: [{name: a/b, mountPoint: /}, {name: '@', mountPoint: /}, {name: '@', mountPoint: srv}]"), @r##"
+    error[invalid-value]: not a name of a subvolume, or one that is given twice
+      at t.yml:3:147
+      field: disk.partitions[root].subvolumes[].name
+      found: `a/b`
+      allowed: letters, digits, `@`, `.`, `_`, `+` and `-`
+    error[invalid-value]: not a name of a subvolume, or one that is given twice
+      at t.yml:3:203
+      field: disk.partitions[root].subvolumes[].name
+      found: `@`
+      allowed: letters, digits, `@`, `.`, `_`, `+` and `-`
+    error[invalid-value]: not a mount point
+      at t.yml:3:220
+      field: disk.partitions[root].subvolumes.mountPoint
+      found: `srv`
+      allowed: an absolute path such as /home, none
+    error[contradiction]: two partitions are mounted at /
+      at t.yml:3:71
+      field: disk.partitions[root].mountPoint
+    "##);
+    insta::assert_snapshot!(root("fsType: btrfs, subvolumes: [{mountPoint: /}]"), @r##"
+    error[missing-field]: `name` is missing
+      at t.yml:3:140
+      field: disk.partitions[root].subvolumes[0].name
+      hint: `name`: Its name, `@home`
+    error[missing-field]: no partition is mounted at `/`
+      at t.yml:3:7
+      field: disk.partitions
+    "##);
+    let grows = "extendLastPartitionToFillDisk: true, ";
+    insta::assert_snapshot!(disk_with(grows, &format!("{ROOT}, {ESP}"), ""), @r##"
+    error[contradiction]: `esp` is the last partition, and its content cannot grow
+      at t.yml:3:39
+      field: disk.extendLastPartitionToFillDisk
+      hint: put a partition with ext4, xfs or btrfs last, or write `false`
+    "##);
+    insta::assert_snapshot!(disk_with(&format!("partitionTableType: mbr, {grows}"), &format!("{ESP}, {ROOT}"), ""), @r##"
+    error[contradiction]: partitions of an MBR do not grow at first boot: systemd-repart changes GPT only
+      at t.yml:3:64
+      field: disk.extendLastPartitionToFillDisk
+      hint: use `partitionTableType: gpt`, or write `false`
+    "##);
+    insta::assert_snapshot!(disk_with(grows, &format!("{ESP}, {{id: a, type: linux, size: 1MiB, fsType: ext4}}, {{id: b, type: linux, size: 1GiB, fsType: ext4, mountPoint: /}}"), ""), @r##"
+    error[contradiction]: `b` has the same type as another partition, so that systemd-repart cannot tell which one grows
+      at t.yml:3:39
+      field: disk.extendLastPartitionToFillDisk
+      hint: give it another `type`, such as linux-home or linux-var
     "##);
 }
 
@@ -421,6 +611,10 @@ fn boot() {
       at t.yml:5:32
       field: systemConfig.kernel.enableExtraModules
       found: `b;c`
+    error[missing-field]: BIOS firmware starts GRUB from a BIOS boot partition of the GPT, and there is none
+      at builtin:osv/debian/debian13/imageconfigs/defaultconfigs/default-raw-x86_64.yml:5:3
+      field: disk.partitions
+      hint: add a partition with `type: bios` and `size: 1MiB`, or use `partitionTableType: mbr`
     error[invalid-value]: not a time of a package archive
       at t.yml:6:11
       field: snapshot

@@ -14,7 +14,7 @@ use oic::{
     toolchain::guest_arch,
 };
 use oic_builder_vm::{BootConfig, BootedVm, Cancel, ConsoleOutput, DiskFormat, Network};
-use oic_config::spec::Arch;
+use oic_config::spec::{Arch, BootType};
 
 use crate::{Lab, Sandbox};
 
@@ -68,13 +68,12 @@ impl Guest {
             cancel: cancel.clone(),
             scratch: build::Scratch::default(),
         };
-        let (emulator, firmware, accelerator) = build::boot_tools(&options, arch, &Silent)?;
+        let (emulator, firmware, accelerator) = build::boot_tools(&options, (arch, BootType::Efi), &Silent)?;
         let config = BootConfig {
             arch: guest_arch(arch),
             accelerator,
             qemu: emulator.qemu,
-            firmware_code: firmware.code,
-            firmware_vars: firmware.vars,
+            firmware,
             image: image.to_owned(),
             format,
             cpus: None,

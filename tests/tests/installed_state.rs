@@ -57,6 +57,7 @@ fn an_image_has_the_state_that_mmdebstrap_gives() {
         for difference in found.iter().filter(|difference| !RULES.iter().any(|rule| rule.covers(difference))) {
             wrong += &format!("{}: {difference}\n", set.title);
         }
+        println!("{}: {paths} paths, {} differences\n{wrong}", set.title, found.len());
         compared.push((set.title.to_owned(), paths, found));
     }
     if all {

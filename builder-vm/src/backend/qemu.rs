@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{BootSource, Disk, DiskAccess, Network, VmConfig};
+use crate::{BootSource, Disk, DiskAccess, Firmware, Network, VmConfig};
 
 /// The name of the control channel's port in the guest: `/dev/virtio-ports/…` where udev runs, else found by
 /// `/sys/class/virtio-ports/*/name`.
@@ -72,7 +72,7 @@ fn machine(words: &mut Words, config: &VmConfig) {
     words.option("-accel", row.accel);
     let machine = match config.boot {
         BootSource::Kernel { .. } => row.machine,
-        BootSource::Firmware { .. } => row.firmware_machine,
+        BootSource::Firmware(_) => row.firmware_machine,
     };
     let size = format!("{}M", config.memory_mib);
     if config.shares.is_empty() {
@@ -105,7 +105,9 @@ fn boot(words: &mut Words, config: &VmConfig, wiring: &Wiring) {
             let line: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
             words.option("-append", line.join(" "));
         }
-        BootSource::Firmware { code: path, .. } => {
+        // SeaBIOS is what QEMU starts where it is told nothing else.
+        BootSource::Firmware(Firmware::Bios) => {}
+        BootSource::Firmware(Firmware::Uefi { code: path, .. }) => {
             let code = Value::new("if=pflash").with("format", "raw").with("unit", "0").with("readonly", "on");
             words.option("-drive", code.with_path("file", path).finish());
             if let Some(vars) = &wiring.firmware_vars {
@@ -278,7 +280,7 @@ mod tests {
     #[test]
     fn an_image_boots_by_firmware_from_a_disk_that_is_not_written() {
         let mut config = config(GuestArch::X86_64, Accelerator::Tcg);
-        config.boot = BootSource::Firmware { code: "/firmware/code.fd".into(), vars: "/firmware/vars.fd".into() };
+        config.boot = BootSource::Firmware(Firmware::Uefi { code: "/firmware/code.fd".into(), vars: "/firmware/vars.fd".into() });
         config.disks = vec![Disk { path: "/out/image.qcow2".into(), format: DiskFormat::Qcow2, access: DiskAccess::Discard }];
         config.shares.clear();
         config.network = Network::User;
@@ -286,6 +288,9 @@ mod tests {
         let wiring =
             Wiring { console: 10, control: None, shares: Vec::new(), fast_firmware: None, firmware_vars: Some("/run/vars.fd".into()) };
         insta::assert_snapshot!("firmware", text(&arguments(&config, &wiring)));
+        config.boot = BootSource::Firmware(Firmware::Bios);
+        let bios = text(&arguments(&config, &Wiring { firmware_vars: None, ..wiring }));
+        assert!(!bios.contains("pflash") && !bios.contains("-bios"), "{bios}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Located, Text};
+use crate::spec::PartitionTableKind;
 
 /// The disk and the output files.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -18,7 +19,7 @@ pub struct Disk {
     /// Size, `4GiB`, or `auto` for what the content needs.
     pub size: Option<Located<Text>>,
     /// Kind of the partition table.
-    pub partition_table_type: Option<Located<TableName>>,
+    pub partition_table_type: Option<Located<PartitionTableKind>>,
     /// Partitions in the order of the table.
     pub partitions: Option<Located<Vec<Located<Partition>>>>,
     /// How an installer chooses the disk.
@@ -89,16 +90,6 @@ pub enum CompressionName {
     Bz2,
 }
 
-/// Kind of the partition table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TableName {
-    /// GUID partition table.
-    Gpt,
-    /// Master boot record.
-    Mbr,
-}
-
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -110,10 +101,10 @@ pub struct Partition {
     pub index: Option<Located<u32>>,
     /// Partition label; default: the id.
     pub name: Option<Located<Text>>,
-    /// Purpose: esp, xbootldr, linux, linux-root, linux-root-amd64, linux-root-arm64, linux-root-riscv64, linux-swap, linux-home, linux-srv, linux-var, linux-tmp, bios …
+    /// Purpose: esp, xbootldr, linux, linux-root, linux-root-amd64, linux-root-arm64, linux-root-riscv64, linux-swap, linux-home, linux-srv, linux-var, linux-tmp, bios; extended in an MBR …
     #[serde(rename = "type")]
     pub kind: Option<Located<String>>,
-    /// Type GUID, which wins over `type`.
+    /// Type GUID, or the type's number in an MBR, `0x83`; wins over `type`.
     #[serde(rename = "typeUUID")]
     pub type_uuid: Option<Located<String>>,
     /// What is made in it.
@@ -132,8 +123,23 @@ pub struct Partition {
     pub mount_point: Option<Located<String>>,
     /// Options for fstab.
     pub mount_options: Option<Located<Text>>,
-    /// boot, esp, bios_grub …
+    /// boot, esp, bios_grub, legacy_boot, read-only, no-auto …; logical in an MBR.
     pub flags: Option<Vec<Located<String>>>,
+    /// Subvolumes of a Btrfs filesystem.
+    pub subvolumes: Option<Located<Vec<Located<Subvolume>>>>,
+}
+
+/// One subvolume of a Btrfs filesystem.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Subvolume {
+    /// Its name, `@home`.
+    #[schemars(required)]
+    pub name: Option<Located<Text>>,
+    /// Where the system mounts it; `none`: nowhere.
+    pub mount_point: Option<Located<String>>,
+    /// Options for fstab, without `subvol=`.
+    pub mount_options: Option<Located<Text>>,
 }
 
 /// What is made in a partition.

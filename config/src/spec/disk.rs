@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Arch;
 use crate::units::ByteSize;
@@ -18,6 +19,23 @@ pub struct Disk {
     pub table: PartitionTableKind,
     /// Partitions in the order of the table; sizes and places are resolved against [`Self::size`] when the content is known.
     pub partitions: Vec<Partition>,
+    /// Whether the last partition and its filesystem grow over the disk at first boot.
+    pub grows_at_first_boot: bool,
+}
+
+impl Disk {
+    /// Returns the partition that holds a path of the image, and the subvolume of it: the one with the longest mount point above
+    /// the path.
+    #[must_use]
+    pub fn holder(&self, path: &str) -> Option<(&Partition, Option<&Subvolume>)> {
+        let above = |mount_point: &str| mount_point == "/" || path == mount_point || path.starts_with(&format!("{mount_point}/"));
+        let whole = self.partitions.iter().filter_map(|partition| Some((partition.mount_point.as_deref()?, partition, None)));
+        let parts = self.partitions.iter().flat_map(|partition| {
+            partition.subvolumes.iter().filter_map(move |subvolume| Some((subvolume.mount_point.as_deref()?, partition, Some(subvolume))))
+        });
+        let holder = whole.chain(parts).filter(|(mount_point, ..)| above(mount_point)).max_by_key(|(mount_point, ..)| mount_point.len());
+        holder.map(|(_, partition, subvolume)| (partition, subvolume))
+    }
 }
 
 /// `disk.size`.
@@ -30,7 +48,8 @@ pub enum DiskSize {
 }
 
 /// `disk.partitionTableType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum PartitionTableKind {
     /// GUID partition table (UEFI specification, chapter 5).
     Gpt,
@@ -63,8 +82,25 @@ pub struct Partition {
     pub mount_point: Option<String>,
     /// Options for fstab; `defaults` when the template gives none.
     pub mount_options: String,
-    /// `flags`, in lower case.
-    pub flags: Vec<String>,
+    /// Attribute bits of a GPT entry (UEFI specification, chapter 5; Discoverable Partitions Specification).
+    pub attributes: u64,
+    /// Whether it is the active partition of an MBR.
+    pub active: bool,
+    /// Whether it lies inside of the extended partition of an MBR.
+    pub logical: bool,
+    /// Subvolumes of a Btrfs filesystem.
+    pub subvolumes: Vec<Subvolume>,
+}
+
+/// One subvolume of a Btrfs filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Subvolume {
+    /// Its name in the filesystem's top folder.
+    pub name: String,
+    /// Absolute path where the system mounts it.
+    pub mount_point: Option<String>,
+    /// Options for fstab, without `subvol=`.
+    pub mount_options: String,
 }
 
 /// The purpose of a partition.
@@ -90,12 +126,34 @@ pub enum PartitionType {
     BiosBoot,
     /// Plain Linux data.
     LinuxData,
+    /// The container of the logical partitions of an MBR.
+    Extended,
     /// Any other type, by its GUID.
     Other(Guid),
+    /// Any other type of an MBR, by its number.
+    OtherMbr(u8),
 }
 
 impl PartitionType {
-    /// Returns the GPT type GUID (Discoverable Partitions Specification).
+    /// Returns the type that an MBR has for it; none for what only a GPT can say.
+    #[must_use]
+    pub fn mbr(&self, filesystem: Option<Filesystem>) -> Option<u8> {
+        Some(match (self, filesystem) {
+            (Self::Esp, _) => 0xef,
+            (Self::Xbootldr, _) => 0xea,
+            (Self::Extended, _) => 0x0f,
+            (Self::Swap, _) | (Self::LinuxData, Some(Filesystem::Swap)) => 0x82,
+            (Self::LinuxData, Some(Filesystem::Fat32)) => 0x0c,
+            (Self::LinuxData, Some(Filesystem::Fat16)) => 0x0e,
+            (Self::Root(_) | Self::Home | Self::Srv | Self::Var | Self::Tmp | Self::LinuxData, _) => 0x83,
+            (Self::OtherMbr(number), _) => *number,
+            (Self::Other(guid), _) if *guid == LINUX_LVM => 0x8e,
+            (Self::Other(guid), _) if *guid == LINUX_RAID => 0xfd,
+            (Self::Other(_) | Self::BiosBoot, _) => return None,
+        })
+    }
+
+    /// Returns the GPT type GUID (Discoverable Partitions Specification); that of plain Linux data for what only an MBR can say.
     #[must_use]
     pub fn guid(&self) -> Guid {
         match self {
@@ -110,11 +168,16 @@ impl PartitionType {
             Self::Var => Guid(0x4d21_b016_b534_45c2_a9fb_5c16_e091_fd2d),
             Self::Tmp => Guid(0x7ec6_f557_3bc5_4aca_b293_16ef_5df6_39d1),
             Self::BiosBoot => Guid(0x2168_6148_6449_6e6f_744e_6565_6445_4649),
-            Self::LinuxData => Guid(0x0fc6_3daf_8483_4772_8e79_3d69_d847_7de4),
+            Self::LinuxData | Self::Extended | Self::OtherMbr(_) => Guid(0x0fc6_3daf_8483_4772_8e79_3d69_d847_7de4),
             Self::Other(guid) => *guid,
         }
     }
 }
+
+/// Volumes of the logical volume manager.
+pub const LINUX_LVM: Guid = Guid(0xe6d6_d379_f507_44c2_a23c_238f_2a3d_f928);
+/// Members of a software RAID.
+pub const LINUX_RAID: Guid = Guid(0xa19d_880f_05fc_4d3b_a006_743f_0f84_911e);
 
 /// A GUID as one number, most significant first: the order in which its text form is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +222,20 @@ pub enum Filesystem {
     Erofs,
     /// Swap space.
     Swap,
+}
+
+impl Filesystem {
+    /// Returns whether a running system can make it larger.
+    #[must_use]
+    pub fn can_grow(self) -> bool {
+        matches!(self, Self::Ext3 | Self::Ext4 | Self::Xfs | Self::Btrfs)
+    }
+
+    /// Returns whether nothing can ever be written to it.
+    #[must_use]
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Self::Squashfs | Self::Erofs)
+    }
 }
 
 /// One entry of `disk.artifacts`.

@@ -13,7 +13,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use arch::Arch;
-pub use disk::{ArtifactFormat, ArtifactSpec, Compression, Disk, DiskSize, Filesystem, Guid, Partition, PartitionTableKind, PartitionType};
+pub use disk::{
+    ArtifactFormat, ArtifactSpec, Compression, Disk, DiskSize, Filesystem, Guid, LINUX_LVM, LINUX_RAID, Partition, PartitionTableKind,
+    PartitionType, Subvolume,
+};
 pub use packages::{Ecosystem, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin};
 pub use system::{
     AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, Group, InitramfsGenerator, Interface, Kernel, Network,
@@ -110,6 +113,10 @@ pub struct ProviderFacts {
     pub initramfs: InitramfsGenerator,
     /// Packages that make an image with this bootloader bootable: (provider, packages).
     pub bootloader_packages: Vec<(BootloaderProvider, Vec<String>)>,
+    /// Packages that make an image with GRUB bootable on BIOS machines; none where there are no such machines.
+    pub grub_bios_packages: Vec<String>,
+    /// Packages that grow partitions at first boot.
+    pub grow_packages: Vec<String>,
     /// The group that `sudo: true` puts a user in.
     pub sudo_group: String,
 }

@@ -227,6 +227,22 @@ pub enum BootType {
     Efi,
     /// BIOS firmware.
     Legacy,
+    /// Both: the disk has a place for either's boot program.
+    Hybrid,
+}
+
+impl BootType {
+    /// Returns whether UEFI firmware starts the image.
+    #[must_use]
+    pub fn has_efi(self) -> bool {
+        self != Self::Legacy
+    }
+
+    /// Returns whether BIOS firmware starts the image.
+    #[must_use]
+    pub fn has_bios(self) -> bool {
+        self != Self::Efi
+    }
 }
 
 /// `bootloader.provider`.

@@ -1,13 +1,14 @@
 //! Where partitions lie: the checks that need no content.
 //!
-//! Partitions without a start follow the one before; without an end or size they take what is left, which only one can. What
-//! the content needs is known later, and checked then.
+//! Partitions without a start follow the one before; without an end or size they take what is left, which only one can. Logical
+//! partitions lie inside of the extended one, each behind a MiB for its table. What the content needs is known later, and checked
+//! then.
 
 use super::Context;
 use super::disk::check_fat_size;
 use crate::diagnostic::{Code, Finding};
 use crate::source::Origin;
-use crate::spec::{DiskSize, Partition};
+use crate::spec::{DiskSize, Partition, PartitionTableKind, PartitionType};
 use crate::units::ByteSize;
 
 /// Partitions start at multiples of this.
@@ -20,26 +21,37 @@ const BLOCK: u64 = 4096;
 const TABLE_AT_END: ByteSize = ByteSize(20 << 10);
 
 /// Checks the places of all partitions, fills in the ends that follow from the next start, and rounds to blocks.
-pub(crate) fn check(partitions: &mut [(Partition, Origin)], size: DiskSize, disk: Origin, cx: &mut Context<'_>) {
+pub(crate) fn check(
+    partitions: &mut [(Partition, Origin)],
+    (table, size): (PartitionTableKind, DiskSize),
+    disk: Origin,
+    cx: &mut Context<'_>,
+) {
     for (partition, origin) in partitions.iter_mut() {
         round(partition, *origin, cx);
     }
     close_gaps(partitions);
     check_open(partitions, cx);
+    let usable = match size {
+        DiskSize::Fixed(size) if table == PartitionTableKind::Gpt => Some((size, size.checked_sub(TABLE_AT_END).unwrap_or(ByteSize(0)))),
+        DiskSize::Fixed(size) => Some((size, size)),
+        DiskSize::Auto => None,
+    };
     // The first free byte; none once a partition of unknown size has been passed.
     let mut next = Some(ByteSize(ALIGNMENT));
+    // Where the extended partition ends, while its logical ones are looked at.
+    let mut container_end = None;
     for index in 0..partitions.len() {
         let (partition, origin) = &partitions[index];
         let field = format!("disk.partitions[{}]", partition.id);
+        if partition.logical {
+            // Each logical partition has a table of its own before it.
+            next = next.and_then(|next| next.checked_add(ByteSize(ALIGNMENT)));
+        } else if let Some(end) = container_end.take() {
+            next = Some(end);
+        }
         if let Some(start) = partition.start {
-            if start.0 < ALIGNMENT {
-                let finding = Finding::error(Code::InvalidValue, "the first MiB of a disk belongs to the partition table");
-                cx.report(finding.found(format!("start {start}")).hint("write `start: 1MiB`"), *origin, &format!("{field}.start"));
-            } else if let Some(next) = next.filter(|next| start < *next) {
-                let before = index.checked_sub(1).map_or("the table", |before| partitions[before].0.id.as_str()).to_owned();
-                let message = format!("partition starts at {start}, and `{before}` before it ends at {next}");
-                cx.error(Code::Contradiction, *origin, &format!("{field}.start"), message);
-            }
+            check_start(partition, start, next, (index, &partitions[..]), (*origin, &field), cx);
         }
         let start = partition.start.or(next);
         let end = partition.end.or_else(|| partition.size.and_then(|size| start?.checked_add(size)));
@@ -54,11 +66,45 @@ pub(crate) fn check(partitions: &mut [(Partition, Origin)], size: DiskSize, disk
                 Some(size) => check_fat_size(&partitions[index].0, size, partitions[index].1, cx),
             }
         }
-        next = end.and_then(|end| end.align_up(ALIGNMENT));
-        check_fits(&partitions[index].0, partitions[index].1, (start, end), size, cx);
+        let (partition, origin) = &partitions[index];
+        if let (Some(container), Some(end), true) = (container_end, end, partition.logical)
+            && end > container
+        {
+            let message = format!("logical partition ends at {end}, and the extended one around it at {container}");
+            cx.error(Code::Contradiction, *origin, &format!("{field}.end"), message);
+        }
+        check_fits(partition, *origin, (start, end), usable, cx);
+        if partition.kind == PartitionType::Extended {
+            (container_end, next) = (end, start);
+        } else {
+            next = end.and_then(|end| end.align_up(ALIGNMENT));
+        }
     }
     if partitions.is_empty() {
         cx.error(Code::MissingField, disk, "disk.partitions", "a disk needs partitions, and there are none");
+    }
+}
+
+/// Checks a start that the template gives against what is before it.
+fn check_start(
+    partition: &Partition,
+    start: ByteSize,
+    next: Option<ByteSize>,
+    (index, partitions): (usize, &[(Partition, Origin)]),
+    (origin, field): (Origin, &str),
+    cx: &mut Context<'_>,
+) {
+    if start.0 < ALIGNMENT {
+        let finding = Finding::error(Code::InvalidValue, "the first MiB of a disk belongs to the partition table");
+        cx.report(finding.found(format!("start {start}")).hint("write `start: 1MiB`"), origin, &format!("{field}.start"));
+    } else if let Some(next) = next.filter(|next| start < *next) {
+        let before = index.checked_sub(1).map_or("the table", |before| partitions[before].0.id.as_str());
+        let message = if partition.logical {
+            format!("logical partition starts at {start}, and needs 1MiB for its table behind `{before}`: it can start at {next}")
+        } else {
+            format!("partition starts at {start}, and `{before}` before it ends at {next}")
+        };
+        cx.error(Code::Contradiction, origin, &format!("{field}.start"), message);
     }
 }
 
@@ -66,11 +112,10 @@ fn check_fits(
     partition: &Partition,
     origin: Origin,
     (start, end): (Option<ByteSize>, Option<ByteSize>),
-    size: DiskSize,
+    usable: Option<(ByteSize, ByteSize)>,
     cx: &mut Context<'_>,
 ) {
-    let DiskSize::Fixed(size) = size else { return };
-    let usable = size.checked_sub(TABLE_AT_END).unwrap_or(ByteSize(0));
+    let Some((size, usable)) = usable else { return };
     let field = format!("disk.partitions[{}]", partition.id);
     if let Some(end) = end.filter(|end| *end > usable) {
         let message = format!("partition ends at {end}, and a disk of {size} has room up to {usable}");
@@ -114,20 +159,27 @@ fn round(partition: &mut Partition, origin: Origin, cx: &mut Context<'_>) {
 /// Gives a partition without end or size the next one's start as its end.
 fn close_gaps(partitions: &mut [(Partition, Origin)]) {
     for index in 1..partitions.len() {
-        let next = partitions[index].0.start;
+        let next = &partitions[index].0;
+        // A logical partition has its own table in the MiB before it.
+        let table = ByteSize(if next.logical { ALIGNMENT } else { 0 });
+        let start = next.start.and_then(|start| start.checked_sub(table));
         let partition = &mut partitions[index - 1].0;
-        if partition.end.is_none() && partition.size.is_none() && next.is_some() {
-            partition.end = next;
+        if partition.end.is_none() && partition.size.is_none() && start.is_some() && partition.kind != PartitionType::Extended {
+            partition.end = start;
             partition.grow = false;
         }
     }
 }
 
-/// Checks that only the last partition takes what is left.
+/// Checks that only the last partition takes what is left. An extended one without an end ends where the last one in it does.
 fn check_open(partitions: &mut [(Partition, Origin)], cx: &mut Context<'_>) {
     let last = partitions.len().saturating_sub(1);
     for (index, (partition, origin)) in partitions.iter_mut().enumerate() {
         if partition.end.is_some() || partition.size.is_some() {
+            continue;
+        }
+        if partition.kind == PartitionType::Extended {
+            partition.grow = false;
             continue;
         }
         partition.grow = true;

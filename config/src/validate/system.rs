@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::packages::{missing_file, request};
-use super::{Context, accounts, network, settings};
+use super::{Context, accounts, network, partition, settings};
 use crate::diagnostic::{Code, Finding};
-use crate::layer::{self, BootTypeName, FileStage, Layer, Located, ProviderName, SystemConfig, Text};
+use crate::layer::{self, BootTypeName, FileStage, FilesystemName, Layer, Located, ProviderName, SystemConfig, Text};
 use crate::source::Origin;
 use crate::spec::{
-    AdditionalFile, BootType, Bootloader, BootloaderProvider, ImageType, InitramfsGenerator, Kernel, PackageRequest, System,
+    AdditionalFile, Arch, BootType, Bootloader, BootloaderProvider, ImageType, InitramfsGenerator, Kernel, PackageRequest, PartitionType,
+    System,
 };
 
 /// Most files that one folder of `additionalFiles` may hold.
@@ -19,13 +20,16 @@ pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> S
     let empty = SystemConfig::default();
     let given = layer.system_config.as_ref().map_or(&empty, |system| system.value());
     let mut packages = packages(given, cx);
-    let bootloader = bootloader(given, cx);
+    let bootloader = bootloader(layer, given, cx);
     let kernel = kernel(layer, given, bootloader, &mut packages, cx);
     if let Some(bootloader) = bootloader {
-        let facts = cx.provider.facts.bootloader_packages.iter().find(|(provider, _)| *provider == bootloader.provider);
         let origin = given.bootloader.as_ref().map_or(cx.root, |bootloader| bootloader.origin);
-        for name in facts.into_iter().flat_map(|(_, names)| names) {
-            add_package(&mut packages, name, origin, cx);
+        add_boot_packages(bootloader, &mut packages, origin, cx);
+    }
+    let grows = layer.disk.as_ref().and_then(|disk| disk.extend_last_partition_to_fill_disk.as_ref()).filter(|grows| *grows.value());
+    if let Some(grows) = grows.filter(|_| cx.image_type == ImageType::Raw) {
+        for name in &cx.provider.facts.grow_packages {
+            add_package(&mut packages, name, grows.origin, cx);
         }
     }
     let name = given.name.as_ref().map(|name| name.value.0.clone()).filter(|name| !name.is_empty());
@@ -76,7 +80,8 @@ fn hostname(given: &SystemConfig, cx: &mut Context<'_>) -> Option<String> {
     Some(text.clone())
 }
 
-fn bootloader(given: &SystemConfig, cx: &mut Context<'_>) -> Option<Bootloader> {
+/// Returns the bootloader. GRUB starts on both kinds of firmware where the disk has a place for either's boot program.
+fn bootloader(layer: &Layer, given: &SystemConfig, cx: &mut Context<'_>) -> Option<Bootloader> {
     if cx.image_type != ImageType::Raw {
         return None;
     }
@@ -85,17 +90,41 @@ fn bootloader(given: &SystemConfig, cx: &mut Context<'_>) -> Option<Bootloader> 
     let provider = boot.and_then(|boot| boot.provider.as_ref());
     let legacy = boot_type.filter(|boot_type| *boot_type.value() == BootTypeName::Legacy);
     let is_systemd_boot = provider.is_none_or(|provider| *provider.value() == ProviderName::SystemdBoot);
+    let field = "systemConfig.bootloader.bootType";
     if let Some(legacy) = legacy {
         if is_systemd_boot {
             let finding = Finding::error(Code::Contradiction, "systemd-boot needs UEFI firmware, and `bootType` is `legacy`");
-            cx.report(finding.hint("use `provider: grub`"), legacy.origin, "systemConfig.bootloader.bootType");
+            cx.report(finding.hint("use `provider: grub`"), legacy.origin, field);
         }
-        cx.unsupported(legacy.origin, "systemConfig.bootloader.bootType", "images for BIOS firmware cannot be built yet; use `efi`");
+        if cx.arch != Arch::X86_64 {
+            let finding = Finding::error(Code::Contradiction, format!("machines of {} have no BIOS firmware", cx.arch));
+            cx.report(finding.hint("use `bootType: efi`"), legacy.origin, field);
+        } else if cx.provider.facts.grub_bios_packages.is_empty() {
+            let reason = format!("{} has no packages with GRUB for BIOS firmware; use `efi`", cx.provider.facts.display_name);
+            cx.unsupported(legacy.origin, field, reason);
+        }
     }
-    Some(Bootloader {
-        boot_type: if legacy.is_some() { BootType::Legacy } else { BootType::Efi },
-        provider: if is_systemd_boot { BootloaderProvider::SystemdBoot } else { BootloaderProvider::Grub },
-    })
+    let partitions = layer.disk.as_ref().and_then(|disk| disk.partitions.as_ref()).map_or(&[][..], |partitions| partitions.value());
+    let has = |kind: &PartitionType| partitions.iter().any(|partition| partition::names_type(partition, kind));
+    let has_bios_packages = cx.arch == Arch::X86_64 && !cx.provider.facts.grub_bios_packages.is_empty();
+    let boot_type = match legacy {
+        Some(_) if has(&PartitionType::Esp) => BootType::Hybrid,
+        Some(_) => BootType::Legacy,
+        None if !is_systemd_boot && has(&PartitionType::BiosBoot) && has_bios_packages => BootType::Hybrid,
+        None => BootType::Efi,
+    };
+    Some(Bootloader { boot_type, provider: if is_systemd_boot { BootloaderProvider::SystemdBoot } else { BootloaderProvider::Grub } })
+}
+
+/// Adds the packages that the bootloader is made of.
+fn add_boot_packages(bootloader: Bootloader, packages: &mut Vec<PackageRequest>, origin: Origin, cx: &Context<'_>) {
+    let facts = &cx.provider.facts;
+    let of_provider = facts.bootloader_packages.iter().filter(|(provider, _)| *provider == bootloader.provider);
+    let efi = of_provider.flat_map(|(_, names)| names).filter(|_| bootloader.boot_type.has_efi());
+    let bios = facts.grub_bios_packages.iter().filter(|_| bootloader.boot_type.has_bios());
+    for name in efi.chain(bios) {
+        add_package(packages, name, origin, cx);
+    }
 }
 
 fn kernel(
@@ -128,22 +157,19 @@ fn kernel(
         add_package(packages, generator, origin, cx);
     }
     let systemd_boot = bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::SystemdBoot);
-    if let Some(uki) = kernel.uki.as_ref().filter(|uki| *uki.value() != systemd_boot && bootloader.is_some()) {
-        let reason = if systemd_boot {
-            "systemd-boot starts unified kernel images only so far; leave `uki` out or write `true`"
-        } else {
-            "GRUB starts separate kernels only so far; leave `uki` out, or use `provider: systemd-boot`"
-        };
-        cx.unsupported(uki.origin, "systemConfig.kernel.uki", reason);
+    let uki = kernel.uki.as_ref().map(|uki| (*uki.value(), uki.origin));
+    if let Some((true, origin)) = uki.filter(|_| !systemd_boot && bootloader.is_some()) {
+        let reason = "GRUB starts separate kernels only so far; leave `uki` out, or use `provider: systemd-boot`";
+        cx.unsupported(origin, "systemConfig.kernel.uki", reason);
     }
     let text = |value: &Option<Located<Text>>| value.as_ref().map(|text| text.value.0.trim().to_owned()).filter(|text| !text.is_empty());
     Some(Kernel {
         version: text(&kernel.version),
         cmdline: command_line(layer, kernel, cx),
         packages: kernel_packages,
-        extra_modules: modules(kernel, cx),
+        extra_modules: modules(layer, kernel, cx),
         initramfs,
-        unified_image: systemd_boot,
+        unified_image: uki.map_or(systemd_boot, |(uki, _)| uki),
     })
 }
 
@@ -206,14 +232,26 @@ fn names_root(layer: &Layer, root: &str) -> bool {
     })
 }
 
-fn modules(kernel: &layer::Kernel, cx: &mut Context<'_>) -> Vec<String> {
-    let Some(list) = &kernel.enable_extra_modules else { return Vec::new() };
-    let words: Vec<String> = list.value.0.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+/// Returns the modules that the initramfs must include: those of the template, and a root filesystem's that generators leave out.
+fn modules(layer: &Layer, kernel: &layer::Kernel, cx: &mut Context<'_>) -> Vec<String> {
+    let text = kernel.enable_extra_modules.as_ref().map_or("", |list| list.value.0.as_str());
+    let mut words: Vec<String> = text.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
     for word in &words {
         if !word.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
             let finding = Finding::error(Code::InvalidValue, "not the name of a kernel module").found(format!("`{word}`"));
-            cx.report(finding, list.origin, "systemConfig.kernel.enableExtraModules");
+            let origin = kernel.enable_extra_modules.as_ref().map_or(cx.root, |list| list.origin);
+            cx.report(finding, origin, "systemConfig.kernel.enableExtraModules");
         }
+    }
+    let partitions = layer.disk.as_ref().and_then(|disk| disk.partitions.as_ref()).map_or(&[][..], |partitions| partitions.value());
+    let root = partitions.iter().find(|partition| partition.mount_point.as_ref().is_some_and(|point| point.value() == "/"));
+    let module = match root.and_then(|root| root.fs_type.as_ref()).map(|name| *name.value()) {
+        Some(FilesystemName::Squashfs) => "squashfs",
+        Some(FilesystemName::Erofs) => "erofs",
+        _ => return words,
+    };
+    if cx.image_type == ImageType::Raw && !words.iter().any(|word| word == module) {
+        words.push(module.to_owned());
     }
     words
 }

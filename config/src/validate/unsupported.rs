@@ -80,10 +80,6 @@ fn installer(layer: &Layer, cx: &mut Context<'_>) {
         if let Some(policy) = &disk.selection_policy {
             cx.unsupported(policy.origin, "disk.selectionPolicy", "only an installer chooses a disk; leave it out");
         }
-        if let Some(extend) = disk.extend_last_partition_to_fill_disk.as_ref().filter(|extend| *extend.value()) {
-            let reason = "partitions do not grow at first boot yet; set `disk.size` to what is needed and write `false`";
-            cx.unsupported(extend.origin, "disk.extendLastPartitionToFillDisk", reason);
-        }
     }
     let initramfs = layer.system_config.as_ref().and_then(|system| system.initramfs.as_ref());
     if let Some(initramfs) = initramfs.filter(|_| raw) {

@@ -4,24 +4,61 @@ use oic_config::spec::{Disk, Filesystem, Partition};
 
 use crate::disk::identity::ImageIdentity;
 
-/// Returns the table for all partitions that the system mounts, and swap.
+/// Returns the table for all partitions and subvolumes that the system mounts, and swap.
 #[must_use]
 pub fn render(disk: &Disk, identity: &ImageIdentity) -> String {
-    let mut lines: Vec<(String, String)> = disk.partitions.iter().filter_map(|partition| line(partition, identity)).collect();
+    let last = disk.partitions.len().saturating_sub(1);
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for (index, partition) in disk.partitions.iter().enumerate() {
+        let grows = disk.grows_at_first_boot && index == last;
+        let source = format!("PARTUUID={}", identity.partuuid(disk, &partition.id));
+        lines.extend(swap(partition, &source));
+        lines.extend(line(partition, &source, (partition.mount_point.as_deref(), &partition.mount_options), None, grows));
+        for (number, subvolume) in partition.subvolumes.iter().enumerate() {
+            let mounted = (subvolume.mount_point.as_deref(), subvolume.mount_options.as_str());
+            lines.extend(line(partition, &source, mounted, Some(&subvolume.name), grows && number == 0));
+        }
+    }
     // Parents are mounted before what is in them; swap comes last.
     lines.sort();
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-fn line(partition: &Partition, identity: &ImageIdentity) -> Option<(String, String)> {
-    let source = format!("PARTUUID={}", identity.partition(&partition.id));
-    let options = if partition.mount_options.is_empty() { "defaults" } else { &partition.mount_options };
-    if partition.filesystem == Some(Filesystem::Swap) {
-        return Some((format!("~{}", partition.id), format!("{source} none swap sw 0 0\n")));
+fn swap(partition: &Partition, source: &str) -> Option<(String, String)> {
+    let is_swap = partition.filesystem == Some(Filesystem::Swap);
+    is_swap.then(|| (format!("~{}", partition.id), format!("{source} none swap sw 0 0\n")))
+}
+
+/// Returns a line and the key that it is sorted by.
+fn line(
+    partition: &Partition,
+    source: &str,
+    (mount_point, options): (Option<&str>, &str),
+    subvolume: Option<&str>,
+    grows: bool,
+) -> Option<(String, String)> {
+    let (path, filesystem) = (mount_point?, partition.filesystem?);
+    let (name, pass) = kind(filesystem)?;
+    let options = if options.is_empty() { "defaults" } else { options };
+    // The EFI system partition must not be readable by everybody: boot loaders keep a random seed there.
+    let mut options = if name == "vfat" && options == "defaults" { "umask=0077".to_owned() } else { options.to_owned() };
+    if filesystem.is_read_only() && !options.split(',').any(|option| option == "ro") {
+        options.push_str(",ro");
     }
-    let (path, filesystem) = (partition.mount_point.as_deref()?, partition.filesystem?);
-    let (name, pass) = match filesystem {
-        // The EFI system partition must not be readable by everybody: boot loaders keep a random seed there.
+    if let Some(subvolume) = subvolume {
+        options.push_str(&format!(",subvol={subvolume}"));
+    }
+    if grows && !options.split(',').any(|option| option == "x-systemd.growfs") {
+        options.push_str(",x-systemd.growfs");
+    }
+    let pass = if path == "/" { pass.min(1) } else { pass };
+    let escaped = path.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
+    Some((path.to_owned(), format!("{source} {escaped} {name} {options} 0 {pass}\n")))
+}
+
+/// Returns the kernel's name of a filesystem, and when it is checked at boot.
+fn kind(filesystem: Filesystem) -> Option<(&'static str, u32)> {
+    Some(match filesystem {
         Filesystem::Fat16 | Filesystem::Fat32 => ("vfat", 2),
         Filesystem::Ext2 => ("ext2", 2),
         Filesystem::Ext3 => ("ext3", 2),
@@ -32,18 +69,16 @@ fn line(partition: &Partition, identity: &ImageIdentity) -> Option<(String, Stri
         Filesystem::Squashfs => ("squashfs", 0),
         Filesystem::Erofs => ("erofs", 0),
         Filesystem::Swap => return None,
-    };
-    let options = if name == "vfat" && options == "defaults" { "umask=0077" } else { options };
-    let pass = if path == "/" { pass.min(1) } else { pass };
-    let escaped = path.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
-    Some((path.to_owned(), format!("{source} {escaped} {name} {options} 0 {pass}\n")))
+    })
 }
 
-/// Returns the kernel's argument for the root partition, writable from the start on.
+/// Returns the kernel's arguments for the root partition, writable from the start on where it can be written at all.
 #[must_use]
 pub fn root_argument(disk: &Disk, identity: &ImageIdentity) -> Option<String> {
-    let root = disk.partitions.iter().find(|partition| partition.mount_point.as_deref() == Some("/"))?;
-    Some(format!("root=PARTUUID={} rw", identity.partition(&root.id)))
+    let (root, subvolume) = disk.holder("/")?;
+    let access = if root.filesystem.is_some_and(Filesystem::is_read_only) { "ro" } else { "rw" };
+    let subvolume = subvolume.map(|subvolume| format!(" rootflags=subvol={}", subvolume.name)).unwrap_or_default();
+    Some(format!("root=PARTUUID={} {access}{subvolume}", identity.partuuid(disk, &root.id)))
 }
 
 #[cfg(test)]
@@ -69,7 +104,10 @@ mod tests {
             filesystem_label: None,
             mount_point: mount_point.map(str::to_owned),
             mount_options: options.to_owned(),
-            flags: Vec::new(),
+            attributes: 0,
+            active: false,
+            logical: false,
+            subvolumes: Vec::new(),
         };
         let partitions = vec![
             partition("esp", Filesystem::Fat32, Some("/boot/efi"), "defaults"),
@@ -77,7 +115,13 @@ mod tests {
             partition("root", Filesystem::Ext4, Some("/"), "noatime"),
             partition("spare", Filesystem::Ext4, None, "defaults"),
         ];
-        let disk = Disk { name: String::new(), size: DiskSize::Fixed(ByteSize(1)), table: PartitionTableKind::Gpt, partitions };
+        let disk = Disk {
+            name: String::new(),
+            size: DiskSize::Fixed(ByteSize(1)),
+            table: PartitionTableKind::Gpt,
+            partitions,
+            grows_at_first_boot: false,
+        };
         let identity = ImageIdentity::new("test");
         let (esp, swap, root) = (identity.partition("esp"), identity.partition("swap"), identity.partition("root"));
         let expected =

@@ -18,13 +18,18 @@ pub mod uki;
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Ordering, io, path::PathBuf, str::FromStr};
+use std::{
+    cmp::Ordering,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use debversion::Version;
 use oic_config::spec::Arch;
 
 use crate::{
-    exec::ExecError,
+    exec::{ExecError, Program},
     rootfs::{
         content::Content,
         path::{PathError, Shown},
@@ -90,9 +95,35 @@ pub enum BootError {
     /// A program failed.
     #[error("cannot make GRUB's image")]
     Exec(#[from] ExecError),
+    /// No filesystem holds `/boot`.
+    #[error("no partition of the disk holds `/boot`")]
+    NoVolume,
     /// GRUB is to be put together, and no program for it is there.
     #[error("the image has no signed GRUB, and `grub-mkimage` is not among the tools")]
     NoGrubTool,
+}
+
+/// What boot files are made from.
+#[derive(Debug)]
+pub struct BootInput<'a> {
+    /// The root filesystem, with `/boot`.
+    pub root: &'a RootTree,
+    /// What it says of itself.
+    pub os: OsRelease,
+    /// Its architecture.
+    pub arch: Arch,
+    /// The kernels to offer, the first one being the default.
+    pub kernels: &'a [BootKernel],
+    /// The kernel command line with `root=`.
+    pub cmdline: &'a str,
+    /// Whether kernel, initramfs and command line become one file.
+    pub unified_image: bool,
+    /// `grub-mkimage`, needed where the target has no signed programs.
+    pub mkimage: Option<&'a Program>,
+    /// A folder of the host for files that trees refer to. They must stay until the partitions are made.
+    pub work_folder: &'a Path,
+    /// `SOURCE_DATE_EPOCH`.
+    pub epoch: i64,
 }
 
 /// Names of boot programs, by architecture (UEFI specification, section 3.5).

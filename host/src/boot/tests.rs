@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use oic_config::spec::Arch;
-use uuid::Uuid;
+use oic_config::spec::{Arch, Filesystem, Subvolume};
 
 use super::{
-    BootKernel, EfiNames, OsRelease, choose_kernel,
-    grub::{self, GrubInput},
+    BootInput, BootKernel, EfiNames, OsRelease, choose_kernel,
+    grub::{self, BootVolume},
     kernels,
-    systemd_boot::{self, SystemdBootInput},
+    systemd_boot::{self, KernelPlace},
 };
-use crate::rootfs::{
-    content::Content,
-    testing::EPOCH,
-    tree::{Inode, Kind, Metadata, RootTree},
+use crate::{
+    disk::ImageIdentity,
+    rootfs::{
+        content::Content,
+        testing::EPOCH,
+        tree::{Inode, Kind, Metadata, RootTree},
+    },
 };
 
 fn target(files: &[&str]) -> RootTree {
@@ -51,6 +53,24 @@ fn kernels_are_found_with_their_initramfs_newest_first() {
     assert!(choose_kernel(&[], None).is_err());
 }
 
+fn input<'a>(root: &'a RootTree, kernels: &'a [BootKernel]) -> BootInput<'a> {
+    BootInput {
+        root,
+        os: OsRelease::read(root),
+        arch: Arch::X86_64,
+        kernels,
+        cmdline: "root=x rw quiet",
+        unified_image: false,
+        mkimage: None,
+        work_folder: Path::new("/nonexistent"),
+        epoch: EPOCH,
+    }
+}
+
+fn text(tree: &RootTree, path: &str) -> String {
+    String::from_utf8(tree.file(path).unwrap().read_all(1000).unwrap()).unwrap()
+}
+
 #[test]
 fn kernels_that_do_not_unpack_themselves_have_another_name() {
     let mut tree = RootTree::new(Metadata::root_owned(0o755, EPOCH));
@@ -71,16 +91,9 @@ fn kernels_that_do_not_unpack_themselves_have_another_name() {
 fn systemd_boot_offers_plain_entries() {
     let root = target(&["usr/lib/systemd/boot/efi/systemd-bootaa64.efi"]);
     let kernels = kernels(&root);
-    let input = SystemdBootInput {
-        root: &root,
-        arch: Arch::Aarch64,
-        kernels: &kernels[..1],
-        cmdline: "root=x rw",
-        unified_image: false,
-        work_folder: Path::new("/nonexistent"),
-        epoch: EPOCH,
-    };
-    let esp = systemd_boot::esp_tree(&input).unwrap();
+    let place = KernelPlace { is_xbootldr: false, mount_point: Some("/boot/efi") };
+    let aarch64 = BootInput { arch: Arch::Aarch64, ..input(&root, &kernels[..1]) };
+    let esp = systemd_boot::trees(&aarch64, place).unwrap().esp;
     assert_eq!(
         paths(&esp),
         [
@@ -93,24 +106,41 @@ fn systemd_boot_offers_plain_entries() {
             "/testos/6.12.0-10/linux"
         ]
     );
-    let entry = esp.file("/loader/entries/testos-6.12.0-10.conf").unwrap().read_all(1000).unwrap();
-    assert!(String::from_utf8(entry).unwrap().contains("options root=x rw\n"));
-    let error = systemd_boot::esp_tree(&SystemdBootInput { arch: Arch::X86_64, ..input }).unwrap_err().to_string();
+    assert!(text(&esp, "/loader/entries/testos-6.12.0-10.conf").contains("options root=x rw quiet\n"));
+    let error = systemd_boot::trees(&input(&root, &kernels), place).unwrap_err().to_string();
     assert_eq!(error, "the image has no `/usr/lib/systemd/boot/efi/systemd-bootx64.efi`: it comes with package `systemd-boot-efi`");
 }
 
-fn grub_input<'a>(root: &'a RootTree, kernels: &'a [BootKernel]) -> GrubInput<'a> {
-    GrubInput {
-        root,
-        arch: Arch::X86_64,
-        kernels,
-        cmdline: "root=x rw quiet",
-        boot_filesystem: Uuid::from_u128(1),
-        boot_is_separate: false,
-        mkimage: None,
-        work_folder: Path::new("/nonexistent"),
-        epoch: EPOCH,
+#[test]
+fn entries_on_the_partition_of_the_kernels_refer_to_them_there() {
+    let root = target(&["usr/lib/systemd/boot/efi/systemd-bootx64.efi"]);
+    let kernels = kernels(&root);
+    let place = KernelPlace { is_xbootldr: true, mount_point: Some("/boot") };
+    let trees = systemd_boot::trees(&input(&root, &kernels), place).unwrap();
+    assert_eq!(paths(&trees.esp), ["/EFI/BOOT/BOOTX64.EFI", "/EFI/systemd/systemd-bootx64.efi", "/loader/loader.conf"]);
+    let xbootldr = trees.xbootldr.unwrap();
+    assert_eq!(paths(&xbootldr).len(), 4, "{:?}", paths(&xbootldr));
+    let entry = text(&xbootldr, "/loader/entries/testos-6.9.0-1.conf");
+    assert!(entry.contains("linux /vmlinuz-6.9.0-1\ninitrd /initrd.img-6.9.0-1\n"), "{entry}");
+}
+
+/// Returns a disk of one filesystem, with more mounted at `boot`.
+fn volume(boot: Option<(&str, Filesystem)>, subvolume: Option<&str>) -> BootVolume {
+    let mut disk = oic_config::load(&oic_config::LoadRequest {
+        template: Path::new(env!("CARGO_MANIFEST_DIR")).join("../image-templates/debian13-x86_64-grub-raw.yml"),
+        ..oic_config::LoadRequest::default()
+    });
+    let mut disk = disk.as_mut().unwrap().spec.disk.take().unwrap();
+    let root = disk.partitions.iter_mut().find(|partition| partition.id == "rootfs").unwrap();
+    if let Some(name) = subvolume {
+        let mount_point = root.mount_point.take();
+        root.subvolumes = vec![Subvolume { name: name.to_owned(), mount_point, mount_options: String::new() }];
     }
+    if let Some((path, filesystem)) = boot {
+        let home = disk.partitions.iter_mut().find(|partition| partition.id == "home").unwrap();
+        (home.mount_point, home.filesystem) = (Some(path.to_owned()), Some(filesystem));
+    }
+    BootVolume::of(&disk, &ImageIdentity::new("test")).unwrap()
 }
 
 #[test]
@@ -118,29 +148,48 @@ fn signed_grub_is_taken_as_it_is() {
     let (shim, grub) = ("usr/lib/shim/shimx64.efi.signed", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed");
     let root = target(&[shim, grub]);
     let kernels = kernels(&root);
-    let esp = grub::esp_tree(&grub_input(&root, &kernels)).unwrap();
-    let read = |path: &str| String::from_utf8(esp.file(path).unwrap().read_all(1000).unwrap()).unwrap();
-    assert_eq!(read("/EFI/BOOT/BOOTX64.EFI"), shim);
-    assert_eq!(read("/EFI/BOOT/grubx64.efi"), grub);
-    assert_eq!(
-        read("/EFI/testos/grub.cfg"),
-        "search.fs_uuid 00000000-0000-0000-0000-000000000001 root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"
-    );
+    let volume = volume(None, None);
+    let esp = grub::efi::esp_tree(&input(&root, &kernels), &volume).unwrap();
+    assert_eq!(text(&esp, "/EFI/BOOT/BOOTX64.EFI"), shim);
+    assert_eq!(text(&esp, "/EFI/BOOT/grubx64.efi"), grub);
+    let uuid = ImageIdentity::new("test").filesystem("rootfs");
+    let expected = format!("search.fs_uuid {uuid} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n");
+    assert_eq!(text(&esp, "/EFI/testos/grub.cfg"), expected);
     let without = target(&[]);
-    assert!(grub::esp_tree(&grub_input(&without, &kernels)).unwrap_err().to_string().contains("grub-mkimage"));
+    assert!(grub::efi::esp_tree(&input(&without, &kernels), &volume).unwrap_err().to_string().contains("grub-mkimage"));
+    assert!(grub::bios::program(&input(&without, &kernels), &volume).unwrap_err().to_string().contains("`grub-pc-bin`"));
+}
+
+#[test]
+fn signed_programs_of_the_rpm_family_are_where_its_packages_put_them() {
+    let (shim, grub) = ("boot/efi/EFI/vendor/shimx64.efi", "boot/efi/EFI/vendor/grubx64.efi");
+    let root = target(&[shim, grub]);
+    let kernels = kernels(&root);
+    let esp = grub::efi::esp_tree(&input(&root, &kernels), &volume(None, None)).unwrap();
+    assert_eq!(text(&esp, "/EFI/BOOT/BOOTX64.EFI"), shim);
+    assert_eq!(text(&esp, "/EFI/vendor/grubx64.efi"), grub);
+    assert!(text(&esp, "/EFI/vendor/grub.cfg").ends_with("configfile $prefix/grub.cfg\n"));
 }
 
 #[test]
 fn the_menu_starts_each_kernel_from_its_filesystem() {
     let root = target(&[]);
     let kernels = kernels(&root);
-    let menu = grub::menu(&grub_input(&root, &kernels[..1]));
-    let expected = "set default=0\nset timeout=1\n\nmenuentry 'Tests 1, 6.12.0-10' --class os {\n\
-        \tsearch --no-floppy --fs-uuid --set=root 00000000-0000-0000-0000-000000000001\n\
-        \tlinux /boot/vmlinuz-6.12.0-10 root=x rw quiet\n\tinitrd /boot/initrd.img-6.12.0-10\n}\n";
+    let uuid = ImageIdentity::new("test").filesystem("rootfs");
+    let menu = grub::menu(&input(&root, &kernels[..1]), &volume(None, None));
+    let expected = format!(
+        "set default=0\nset timeout=1\n\nmenuentry 'Tests 1, 6.12.0-10' --class os {{\n\
+        \tsearch --no-floppy --fs-uuid --set=root {uuid}\n\
+        \tlinux /boot/vmlinuz-6.12.0-10 root=x rw quiet\n\tinitrd /boot/initrd.img-6.12.0-10\n}}\n"
+    );
     assert_eq!(menu, expected);
-    let separate = GrubInput { boot_is_separate: true, ..grub_input(&root, &kernels[..1]) };
-    assert!(grub::menu(&separate).contains("\tlinux /vmlinuz-6.12.0-10 "));
+    let serial = BootInput { cmdline: "console=tty0 console=ttyS1,57600n8", ..input(&root, &kernels[..1]) };
+    let menu = grub::menu(&serial, &volume(Some(("/boot", Filesystem::Fat32)), None));
+    assert!(menu.contains("\tserial --unit=1 --speed=57600\n") && menu.contains("\tlinux /vmlinuz-6.12.0-10 "), "{menu}");
+    let id = ImageIdentity::new("test").fat_volume("home");
+    assert!(menu.contains(&format!("--set=root {:04X}-{:04X}\n", id >> 16, id & 0xffff)), "{menu}");
+    let menu = grub::menu(&input(&root, &kernels[..1]), &volume(None, Some("@")));
+    assert!(menu.contains("\tlinux /@/boot/vmlinuz-6.12.0-10 "), "{menu}");
 }
 
 #[test]

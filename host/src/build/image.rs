@@ -13,19 +13,19 @@ use std::{
 };
 
 use oic_config::{
-    spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, Kernel, PartitionType},
+    spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, Kernel, Partition, PartitionType},
     units::ByteSize,
 };
 
 use crate::{
     boot::{
-        self, BootError, BootKernel,
-        grub::{self, GrubInput},
+        self, BootError, BootInput, BootKernel, OsRelease,
+        grub::{self, BootVolume, bios::BiosProgram},
         initramfs::{self, Compressor, InitramfsError},
-        systemd_boot::{self, SystemdBootInput},
+        systemd_boot::{self, KernelPlace},
     },
     disk::{
-        ext4::Ext4Tools,
+        DiskTools,
         ext4_read::{self, Ext4ReadError},
         identity::ImageIdentity,
         image::{ImageError, ImageInput},
@@ -168,46 +168,89 @@ impl FinishError {
 /// Fails when a partition or the disk is too small.
 pub(super) fn check_room(spec: &ImageSpec, disk: &Disk, identity: ImageIdentity, epoch: u64, tree: &RootTree) -> Result<(), FinishError> {
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
-    let mut esp = None;
+    let mut files = BootFiles::default();
     if spec.system.bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::SystemdBoot) {
-        let mut files = RootTree::new(Metadata::root_owned(0o755, time));
+        let mut esp = RootTree::new(Metadata::root_owned(0o755, time));
         for kernel in boot::kernels(tree) {
             let Some(content) = tree.file(&kernel.kernel) else { continue };
-            files.write_file(format!("/EFI/Linux/{}.efi", kernel.release), content.clone(), 0o644, time)?;
+            esp.write_file(format!("/EFI/Linux/{}.efi", kernel.release), content.clone(), 0o644, time)?;
         }
-        esp = Some(files);
+        files.esp = Some(esp);
     }
-    let trees = split(disk, tree.clone(), esp, time)?;
-    match (ImageInput { disk, trees, identity, epoch }.layout()) {
+    let trees = split(disk, tree.clone(), &mut files, time)?;
+    match (ImageInput { disk, trees, identity, epoch, bios: None }.layout()) {
         Ok(_) => Ok(()),
         Err(ImageError::Layout(LayoutError::TooSmall { id, size, needed })) => Err(FinishError::NoRoom { id, size, needed }),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Returns the tree of each partition. What is mounted deeper is split off first.
-fn split(disk: &Disk, mut root: RootTree, mut esp: Option<RootTree>, time: i64) -> Result<Vec<Option<RootTree>>, FinishError> {
-    let partitions = &disk.partitions;
-    let mut trees: Vec<Option<RootTree>> = partitions.iter().map(|_| None).collect();
-    let mut order: Vec<usize> = (0..partitions.len()).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(partitions[*index].mount_point.as_ref().map_or(0, String::len)));
-    for index in order {
-        let partition = &partitions[index];
-        let mounted = partition.mount_point.as_deref().filter(|path| path.starts_with('/') && *path != "/");
-        if let Some(mount_point) = mounted {
-            root.make_directories(mount_point, time)?;
-        }
-        if partition.kind == PartitionType::Esp {
-            trees[index] = esp.take();
-        } else if let Some(mount_point) = mounted.filter(|_| partition.filesystem.is_some_and(|kind| kind != Filesystem::Swap)) {
-            let split = root.split_off(mount_point);
-            trees[index] = Some(split.map_err(|source| FinishError::Split { mount_point: mount_point.to_owned(), source })?);
+/// What firmware and bootloaders read, beside what is in the root tree.
+#[derive(Debug, Default)]
+struct BootFiles {
+    /// For the EFI system partition.
+    esp: Option<RootTree>,
+    /// For the extended boot loader partition.
+    xbootldr: Option<RootTree>,
+    /// For BIOS firmware.
+    bios: Option<BiosProgram>,
+}
+
+impl BootFiles {
+    /// Takes the files for a partition.
+    fn take(&mut self, partition: &Partition) -> Option<RootTree> {
+        match partition.kind {
+            PartitionType::Esp => self.esp.take(),
+            PartitionType::Xbootldr => self.xbootldr.take(),
+            _ => None,
         }
     }
-    if let Some(index) = partitions.iter().position(|partition| partition.mount_point.as_deref() == Some("/")) {
-        trees[index] = Some(root);
+}
+
+/// Returns the tree of each partition. What is mounted deeper is split off first; boot files come to what is there. Subvolumes are
+/// directories at the top of their partition's tree.
+fn split(disk: &Disk, mut root: RootTree, boot: &mut BootFiles, time: i64) -> Result<Vec<Option<RootTree>>, FinishError> {
+    let empty = || RootTree::new(Metadata::root_owned(0o755, time));
+    let mut trees: Vec<Option<RootTree>> = disk.partitions.iter().map(|_| None).collect();
+    let mut mounts: Vec<(&str, usize, Option<&str>)> = Vec::new();
+    for (index, partition) in disk.partitions.iter().enumerate().filter(|(_, partition)| partition.filesystem != Some(Filesystem::Swap)) {
+        mounts.extend(partition.mount_point.as_deref().map(|path| (path, index, None)));
+        for subvolume in &partition.subvolumes {
+            // There is a directory for those that are mounted nowhere, too.
+            trees[index].get_or_insert_with(empty).make_directories(&subvolume.name, time)?;
+            mounts.extend(subvolume.mount_point.as_deref().map(|path| (path, index, Some(subvolume.name.as_str()))));
+        }
+    }
+    mounts.sort_by_key(|(path, ..)| std::cmp::Reverse(path.len()));
+    for (mount_point, index, subvolume) in mounts {
+        let part = if mount_point == "/" {
+            std::mem::replace(&mut root, empty())
+        } else {
+            root.make_directories(mount_point, time)?;
+            let split = root.split_off(mount_point);
+            split.map_err(|source| FinishError::Split { mount_point: mount_point.to_owned(), source })?
+        };
+        match (&mut trees[index], subvolume) {
+            (tree @ None, None) => *tree = Some(part),
+            (tree, place) => tree.get_or_insert_with(empty).graft(place.unwrap_or("/"), &part)?,
+        }
+    }
+    for (partition, tree) in disk.partitions.iter().zip(&mut trees) {
+        if let Some(files) = boot.take(partition) {
+            add(tree.get_or_insert_with(empty), &files, time)?;
+        }
     }
     Ok(trees)
+}
+
+/// Adds the files of a tree to another one.
+fn add(tree: &mut RootTree, files: &RootTree, time: i64) -> Result<(), TreeError> {
+    for entry in files.walk() {
+        if let Kind::File(content) = &entry.inode.kind {
+            tree.write_file(&entry.path, content.clone(), entry.inode.metadata.mode, time)?;
+        }
+    }
+    Ok(())
 }
 
 /// What an image's disk is made with.
@@ -223,8 +266,8 @@ pub(super) struct Finish<'a> {
     pub(super) cmdline: &'a str,
     /// `SOURCE_DATE_EPOCH`.
     pub(super) epoch: u64,
-    /// Makers of ext4.
-    pub(super) ext4: Ext4Tools,
+    /// Makers of filesystems.
+    pub(super) tools: DiskTools,
     /// `grub-mkimage`.
     pub(super) mkimage: Program,
     /// Folder for files that trees refer to.
@@ -242,10 +285,11 @@ impl Finish<'_> {
             Some(kernel) => kernels(&root, kernel)?,
             None => Vec::new(),
         };
-        let esp = self.boot_files(&mut root, &kernels)?;
+        let mut boot = self.boot_files(&mut root, &kernels)?;
         let whole = root.clone();
-        let trees = split(self.disk, root, esp, self.epoch_time())?;
-        ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch }.make(&self.ext4, target)?;
+        let trees = split(self.disk, root, &mut boot, self.epoch_time())?;
+        let input = ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref() };
+        input.make(&self.tools, target)?;
         Ok(whole)
     }
 
@@ -253,39 +297,38 @@ impl Finish<'_> {
         i64::try_from(self.epoch).unwrap_or(i64::MAX)
     }
 
-    /// Puts the bootloader's files into the root tree and returns those of the EFI system partition.
-    fn boot_files(&self, root: &mut RootTree, kernels: &[BootKernel]) -> Result<Option<RootTree>, FinishError> {
-        let (Some(bootloader), Some(kernel)) = (self.spec.system.bootloader, &self.spec.system.kernel) else { return Ok(None) };
-        let arch = self.spec.target.arch;
-        if bootloader.provider == BootloaderProvider::SystemdBoot {
-            let input = SystemdBootInput {
-                root,
-                arch,
-                kernels,
-                cmdline: self.cmdline,
-                unified_image: kernel.unified_image,
-                work_folder: self.work,
-                epoch: self.epoch_time(),
-            };
-            return Ok(Some(systemd_boot::esp_tree(&input)?));
-        }
-        let boot = self.disk.partitions.iter().find(|partition| partition.mount_point.as_deref() == Some("/boot"));
-        let holder = boot.or_else(|| self.disk.partitions.iter().find(|partition| partition.mount_point.as_deref() == Some("/")));
-        let input = GrubInput {
+    /// Puts the bootloader's files into the root tree and returns those that are elsewhere.
+    fn boot_files(&self, root: &mut RootTree, kernels: &[BootKernel]) -> Result<BootFiles, FinishError> {
+        let (Some(bootloader), Some(kernel)) = (self.spec.system.bootloader, &self.spec.system.kernel) else {
+            return Ok(BootFiles::default());
+        };
+        let input = BootInput {
+            os: OsRelease::read(root),
             root,
-            arch,
+            arch: self.spec.target.arch,
             kernels,
             cmdline: self.cmdline,
-            boot_filesystem: self.identity.filesystem(holder.map_or("", |partition| &partition.id)),
-            boot_is_separate: boot.is_some(),
+            unified_image: kernel.unified_image,
             mkimage: Some(&self.mkimage),
             work_folder: self.work,
             epoch: self.epoch_time(),
         };
-        let (esp, menu) = (grub::esp_tree(&input)?, grub::menu(&input));
+        if bootloader.provider == BootloaderProvider::SystemdBoot {
+            let of_kind = |kind| self.disk.partitions.iter().find(move |partition| partition.kind == kind);
+            let xbootldr = of_kind(PartitionType::Xbootldr);
+            let holder = xbootldr.or_else(|| of_kind(PartitionType::Esp));
+            let mount_point = holder.and_then(|partition| partition.mount_point.as_deref());
+            let trees = systemd_boot::trees(&input, KernelPlace { is_xbootldr: xbootldr.is_some(), mount_point })?;
+            return Ok(BootFiles { esp: Some(trees.esp), xbootldr: trees.xbootldr, bios: None });
+        }
+        let volume = BootVolume::of(self.disk, &self.identity).ok_or(BootError::NoVolume)?;
+        let boot_type = bootloader.boot_type;
+        let esp = boot_type.has_efi().then(|| grub::efi::esp_tree(&input, &volume)).transpose()?;
+        let bios = boot_type.has_bios().then(|| grub::bios::program(&input, &volume)).transpose()?;
+        let menu = grub::menu(&input, &volume);
         root.make_directories("/boot/grub", self.epoch_time())?;
         root.write_file("/boot/grub/grub.cfg", Content::bytes(menu.into_bytes()), 0o600, self.epoch_time())?;
-        Ok(Some(esp))
+        Ok(BootFiles { esp, xbootldr: None, bios })
     }
 }
 

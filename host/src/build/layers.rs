@@ -212,7 +212,7 @@ impl Layers<'_> {
         let guest = guest(self.spec, self.toolchain, &disk, self.host, self.work)?;
         let started = session::start(&guest, VmNeeds::from(&plan))?;
         stage(self.observer, Stage::Root, || {
-            Ok::<_, BuildError>((root::make_disk(&self.toolchain.ext4, tree, &disk, size, plan.source_date_epoch)?, false))
+            Ok::<_, BuildError>((root::make_disk(&self.toolchain.disk.ext4, tree, &disk, size, plan.source_date_epoch)?, false))
         })?;
         stop_if_cancelled(self.options)?;
         session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;

@@ -213,7 +213,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
             identity,
             cmdline: &cmdline,
             epoch,
-            ext4: toolchain.ext4.clone(),
+            tools: toolchain.disk.clone(),
             mkimage: toolchain.mkimage.clone(),
             work: work.path(),
         };
@@ -266,7 +266,7 @@ fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentit
         arch: spec.target.arch,
         epoch,
         uuid: identity.filesystem("bare"),
-        tools: &toolchain.ext4,
+        tools: &toolchain.disk.ext4,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use oic_builder_vm::{Accelerator, KvmVerdict, Qemu};
-use oic_config::spec::{Arch, ImageSpec, Repository};
+use oic_builder_vm::{Accelerator, Firmware, KvmVerdict, Qemu};
+use oic_config::spec::{Arch, BootType, ImageSpec, Repository};
 
 use super::{
     BuildError, HostOptions, LockUse, agents,
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     clock,
-    disk::ext4::Ext4Tools,
+    disk::{DiskTools, Ext4Tools},
     exec::Program,
     fetch::{self, Fetcher},
     lock::{self, LockedImage, LockedTools, PackageLock},
     repository::{Access, mirror::MirrorTable},
     store::{Guard, Shared, Store},
-    toolchain::{Emulator, Firmware, ToolSet, Tools, VmImage, host_emulator, kvm_verdict},
+    toolchain::{Emulator, ToolSet, Tools, VmImage, host_emulator, kvm_verdict},
 };
 
 /// How often a build asks whether the lock file is free.
@@ -79,7 +79,7 @@ pub(super) fn locked_already(
 
 /// Tools, ready to run.
 pub(super) struct Toolchain {
-    pub(super) ext4: Ext4Tools,
+    pub(super) disk: DiskTools,
     pub(super) mkimage: Program,
     pub(super) qemu: Qemu,
     pub(super) accelerator: Accelerator,
@@ -212,8 +212,10 @@ impl<'a> Host<'a> {
             let (vm, vm_cached) = VmImage::make(&self.store, &kernel, kernel_packages, &agent)?;
             let accelerator = self.accelerator(target, &emulator);
             let ext4 = Ext4Tools { mke2fs: disk.program("usr/sbin/mke2fs")?, debugfs: disk.program("usr/sbin/debugfs")? };
+            let disk_tools =
+                DiskTools { ext4, mksquashfs: disk.program("usr/bin/mksquashfs")?, mkfs_erofs: disk.program("usr/bin/mkfs.erofs")? };
             let mkimage = disk.program("usr/bin/grub-mkimage")?;
-            Ok((Toolchain { ext4, mkimage, qemu: emulator.qemu, accelerator, vm }, all_cached && vm_cached))
+            Ok((Toolchain { disk: disk_tools, mkimage, qemu: emulator.qemu, accelerator, vm }, all_cached && vm_cached))
         })
     }
 
@@ -236,14 +238,18 @@ pub(super) fn tool_sets(host: Arch, target: Arch, has_emulator: bool) -> Vec<(To
     sets
 }
 
-/// Makes ready what booting an image takes: an emulator and firmware.
+/// Makes ready what booting an image takes: an emulator and firmware, BIOS for [`BootType::Legacy`].
 ///
 /// # Errors
 /// Fails when they cannot be resolved, fetched or unpacked.
-pub fn boot_tools(options: &HostOptions, arch: Arch, observer: &dyn Observer) -> Result<(Emulator, Firmware, Accelerator), BuildError> {
+pub fn boot_tools(
+    options: &HostOptions,
+    (arch, boot_type): (Arch, BootType),
+    observer: &dyn Observer,
+) -> Result<(Emulator, Firmware, Accelerator), BuildError> {
     let host = Host::open(options, observer)?;
     let native = host.arch;
-    let mut sets = vec![ToolSet::Firmware(arch)];
+    let mut sets = if boot_type.has_efi() { vec![ToolSet::Firmware(arch)] } else { Vec::new() };
     let found = host_emulator(arch);
     if found.is_none() {
         sets.push(ToolSet::Qemu(arch));
@@ -264,7 +270,10 @@ pub fn boot_tools(options: &HostOptions, arch: Arch, observer: &dyn Observer) ->
         }
         host.store.set_record("boot-tools.lock", lock::render(&lock).as_bytes())?;
         let find = |set: ToolSet| unpacked.iter().find(|(known, _)| *known == set).map(|(_, tools)| tools);
-        let firmware = find(ToolSet::Firmware(arch)).ok_or(BuildError::Internal("no firmware was unpacked"))?.firmware(arch)?;
+        let firmware = match find(ToolSet::Firmware(arch)) {
+            Some(tools) => tools.firmware(arch)?,
+            None => Firmware::Bios,
+        };
         let emulator = match (found, find(ToolSet::Qemu(arch))) {
             (Some(emulator), _) => emulator,
             (None, Some(tools)) => tools.emulator(arch)?,

@@ -252,6 +252,9 @@ pub(crate) struct BootArgs {
     /// Wait until it asks for a login instead of showing its console, and fail when it does not
     #[arg(long)]
     pub(crate) check: bool,
+    /// Boot with BIOS firmware instead of UEFI
+    #[arg(long)]
+    pub(crate) bios: bool,
     /// How long to wait with --check [default: 120, without KVM 900]
     #[arg(long, value_name = "SECONDS", requires = "check", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) timeout: Option<u32>,

@@ -492,6 +492,8 @@ pub(crate) struct BootSettings {
     pub(crate) image: PathBuf,
     /// Whether the login prompt is all that is waited for.
     pub(crate) check: bool,
+    /// Whether BIOS firmware starts it instead of UEFI.
+    pub(crate) bios: bool,
     /// How long it is waited for; none: by the accelerator.
     pub(crate) timeout: Option<Duration>,
     /// Memory in MiB; none: `oic` chooses.
@@ -509,6 +511,7 @@ impl From<BootArgs> for BootSettings {
         Self {
             image: args.image,
             check: args.check,
+            bios: args.bios,
             timeout: args.timeout.map(|seconds| Duration::from_secs(seconds.into())),
             memory_mib: args.memory,
             cpus: args.cpus,

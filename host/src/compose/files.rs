@@ -67,6 +67,13 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &Reposito
         let content = format!("# The command line that this image was built with.\nGRUB_CMDLINE_LINUX_DEFAULT=\"{cmdline}\"\n");
         system.files.push(root_file("/etc/default/grub.d/oic.cfg", content));
     }
+    if let Some(disk) = spec.disk.as_ref().filter(|disk| disk.grows_at_first_boot)
+        && let Some(last) = disk.partitions.last()
+    {
+        // What systemd-repart finds for it, the partition that is there, it makes as large as the disk lets it.
+        let content = format!("# The last partition of the image grows over the disk.\n[Partition]\nType={}\n", last.kind.guid());
+        system.files.push(root_file("/etc/repart.d/50-last-partition.conf", content));
+    }
     if installed("openssh-server") {
         system.files.push(root_file("/etc/systemd/system/oic-ssh-host-keys.service", SSH_HOST_KEYS_UNIT));
         system.enable.push("oic-ssh-host-keys.service".into());

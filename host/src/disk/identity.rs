@@ -1,7 +1,9 @@
 //! The UUIDs of an image, derived from what it is, so that the same build gives the same ones and different images differ.
 
-use oic_config::spec::Guid;
+use oic_config::spec::{Disk, Guid, PartitionTableKind};
 use uuid::Uuid;
+
+use super::mbr;
 
 /// The namespace of all identities; drawn once at random.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5b1d_f7a6_0c9e_4d0b_9a55_3f8e_61c2_7d48);
@@ -24,10 +26,29 @@ impl ImageIdentity {
         self.derive("disk")
     }
 
-    /// Returns the GUID of a partition, what `PARTUUID=` refers to.
+    /// Returns the GUID of a partition.
     #[must_use]
     pub fn partition(&self, id: &str) -> Uuid {
         self.derive(&format!("partition:{id}"))
+    }
+
+    /// Returns the signature of an MBR, never 0, which would be none.
+    #[must_use]
+    pub fn disk_signature(&self) -> u32 {
+        let bytes = *self.derive("disk signature").as_bytes();
+        u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).max(1)
+    }
+
+    /// Returns what `PARTUUID=` refers to a partition by: its GUID, or in an MBR the disk's signature and the partition's number.
+    #[must_use]
+    pub fn partuuid(&self, disk: &Disk, id: &str) -> String {
+        match disk.table {
+            PartitionTableKind::Gpt => self.partition(id).to_string(),
+            PartitionTableKind::Mbr => {
+                let number = disk.partitions.iter().zip(mbr::numbers(disk)).find(|(partition, _)| partition.id == id);
+                format!("{:08x}-{:02x}", self.disk_signature(), number.map_or(0, |(_, number)| number))
+            }
+        }
     }
 
     /// Returns the UUID of the filesystem or swap space in a partition, what `UUID=` refers to.

@@ -9,18 +9,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oic_config::spec::{Disk, Filesystem, Partition};
+use oic_config::spec::{Disk, Filesystem, Partition, PartitionTableKind, PartitionType};
 use rayon::prelude::*;
 
 use super::{
-    ext4::{self, Ext4Error, Ext4Options, Ext4Tools, Profile},
+    DiskTools,
+    bios::{self, BiosError},
+    btrfs::{self, BtrfsError, BtrfsOptions},
+    ext4::{self, Ext4Error, Ext4Options, Profile},
     fat::{self, FatError, FatOptions},
     gpt::{self, TableError},
     identity::ImageIdentity,
     layout::{self, Layout, LayoutError, Placed},
+    mbr,
+    packed::{self, PackError},
     swap::{self, SwapError},
+    xfs::{self, XfsError, XfsOptions},
 };
-use crate::rootfs::tree::{Metadata, RootTree};
+use crate::{
+    boot::grub::bios::BiosProgram,
+    rootfs::tree::{Metadata, RootTree},
+};
 
 /// Why an image cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +64,35 @@ pub enum ImageError {
         /// Why.
         source: SwapError,
     },
+    /// GRUB cannot be put on the disk.
+    #[error("the image cannot start on BIOS machines")]
+    Bios(#[from] BiosError),
+    /// An XFS filesystem cannot be made.
+    #[error("partition `{id}`: no filesystem can be made")]
+    Xfs {
+        /// The partition.
+        id: String,
+        /// Why.
+        source: XfsError,
+    },
+    /// A Btrfs filesystem cannot be made.
+    #[error("partition `{id}`: no filesystem can be made")]
+    Btrfs {
+        /// The partition.
+        id: String,
+        /// Why.
+        source: BtrfsError,
+    },
+    /// A SquashFS or EROFS filesystem cannot be made.
+    #[error("partition `{id}`: no filesystem can be made")]
+    Packed {
+        /// The partition.
+        id: String,
+        /// Why.
+        source: PackError,
+    },
     /// A filesystem is of a kind that is not made yet.
-    #[error("partition `{id}`: filesystems of kind {kind:?} cannot be made; ext2, ext3, ext4, fat16, fat32 and swap can")]
+    #[error("partition `{id}`: filesystems of kind {kind:?} cannot be made")]
     Unsupported {
         /// The partition.
         id: String,
@@ -84,26 +120,56 @@ pub struct ImageInput<'a> {
     pub identity: ImageIdentity,
     /// `SOURCE_DATE_EPOCH`.
     pub epoch: u64,
+    /// What BIOS firmware starts.
+    pub bios: Option<&'a BiosProgram>,
+}
+
+/// A partition with what goes into it.
+struct Part<'a> {
+    partition: &'a Partition,
+    tree: Option<&'a RootTree>,
+    /// A filesystem that is finished already.
+    packed: Option<tempfile::NamedTempFile>,
 }
 
 impl ImageInput<'_> {
-    /// Places the partitions by the sizes of their contents.
+    /// Places the partitions by the sizes of their contents. What filesystems that are packed will take is not known, and not
+    /// counted.
     ///
     /// # Errors
     /// Fails when they do not fit.
     pub fn layout(&self) -> Result<Layout, ImageError> {
+        let parts: Vec<_> = self.parts().collect();
+        self.layout_of(&parts)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let contents = self.disk.partitions.iter().zip(&self.trees);
-        let needs: Result<Vec<u64>, ImageError> = contents.map(|(partition, tree)| self.need(partition, tree.as_ref())).collect();
+        contents.map(|(partition, tree)| Part { partition, tree: tree.as_ref(), packed: None })
+    }
+
+    fn layout_of(&self, parts: &[Part<'_>]) -> Result<Layout, ImageError> {
+        let needs: Result<Vec<u64>, ImageError> = parts.iter().map(|part| self.need(part)).collect();
         Ok(layout::resolve(self.disk, &needs?)?)
     }
 
-    fn need(&self, partition: &Partition, tree: Option<&RootTree>) -> Result<u64, ImageError> {
-        let Some(tree) = tree else { return Ok(0) };
+    fn need(&self, part: &Part<'_>) -> Result<u64, ImageError> {
+        let partition = part.partition;
+        if let Some(packed) = &part.packed {
+            let size = packed.as_file().metadata().map(|metadata| metadata.len());
+            return size.map_err(|source| ImageError::Packed { id: partition.id.clone(), source: source.into() });
+        }
+        if partition.kind == PartitionType::BiosBoot {
+            return Ok(self.bios.map_or(0, |program| program.core.len() as u64));
+        }
+        let Some(tree) = part.tree else { return Ok(0) };
         match partition.filesystem {
             Some(Filesystem::Fat16 | Filesystem::Fat32) => {
                 let needed = fat::minimal_size(tree, &self.fat_options(partition));
                 needed.map_err(|source| ImageError::Fat { id: partition.id.clone(), source })
             }
+            Some(Filesystem::Xfs) => Ok(xfs::minimal_size(tree)),
+            Some(Filesystem::Btrfs) => Ok(btrfs::minimal_size(tree)),
             Some(filesystem) => Ok(profile(filesystem).map_or(0, |profile| ext4::minimal_size(tree, profile))),
             None => Ok(0),
         }
@@ -118,48 +184,74 @@ impl ImageInput<'_> {
     ///
     /// # Errors
     /// Fails when something does not fit or cannot be written; there is no file under the image's name then that was not there before.
-    pub fn make(&self, tools: &Ext4Tools, path: &Path) -> Result<Layout, ImageError> {
-        let layout = self.layout()?;
+    pub fn make(&self, tools: &DiskTools, path: &Path) -> Result<Layout, ImageError> {
         let failed = |source| ImageError::File { path: path.to_owned(), source };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parts = self.parts().collect::<Vec<_>>();
+        let parts = parts.into_par_iter().map(|part| self.pack(tools, part, folder)).collect::<Result<Vec<_>, _>>()?;
+        let layout = self.layout_of(&parts)?;
         let mut image = tempfile::Builder::new().prefix(".oic-").suffix(".raw").tempfile_in(folder).map_err(failed)?;
         image.as_file().set_len(layout.size).map_err(failed)?;
-        let parts: Vec<_> = self.disk.partitions.iter().zip(&self.trees).zip(&layout.partitions).collect();
-        parts.into_par_iter().try_for_each(|((partition, tree), placed)| self.fill(tools, &image, partition, tree.as_ref(), *placed))?;
-        gpt::write(image.as_file_mut(), self.disk, &layout, &self.identity)?;
+        let placed: Vec<_> = parts.iter().zip(&layout.partitions).collect();
+        placed.into_par_iter().try_for_each(|(part, placed)| self.fill(tools, &image, part, *placed))?;
+        match self.disk.table {
+            PartitionTableKind::Gpt => gpt::write(image.as_file_mut(), self.disk, &layout, &self.identity)?,
+            PartitionTableKind::Mbr => mbr::write(image.as_file(), self.disk, &layout, &self.identity)?,
+        }
+        if let Some(program) = self.bios {
+            bios::write(image.as_file(), self.disk, &layout, program)?;
+        }
         set_readable(image.as_file()).map_err(failed)?;
         image.persist(path).map_err(|error| failed(error.error))?;
         Ok(layout)
     }
 
+    /// Makes the filesystem of a partition in a file of its own where its size shows only then.
+    fn pack<'a>(&self, tools: &DiskTools, part: Part<'a>, folder: &Path) -> Result<Part<'a>, ImageError> {
+        let Some(filesystem) = part.partition.filesystem.filter(|filesystem| filesystem.is_read_only()) else { return Ok(part) };
+        let failed = |source| ImageError::Packed { id: part.partition.id.clone(), source };
+        let file = tempfile::Builder::new().prefix(".oic-").tempfile_in(folder).map_err(|error| failed(error.into()))?;
+        let empty = RootTree::new(Metadata::root_owned(0o755, self.epoch.cast_signed()));
+        let uuid = self.identity.filesystem(&part.partition.id);
+        packed::make(tools, filesystem, part.tree.unwrap_or(&empty), file.path(), uuid, self.epoch).map_err(failed)?;
+        Ok(Part { packed: Some(file), ..part })
+    }
+
     /// Makes the filesystem of a partition in the image.
-    fn fill(
-        &self,
-        tools: &Ext4Tools,
-        image: &tempfile::NamedTempFile,
-        partition: &Partition,
-        tree: Option<&RootTree>,
-        placed: Placed,
-    ) -> Result<(), ImageError> {
+    fn fill(&self, tools: &DiskTools, image: &tempfile::NamedTempFile, part: &Part<'_>, placed: Placed) -> Result<(), ImageError> {
+        let partition = part.partition;
         let id = || partition.id.clone();
         let Some(filesystem) = partition.filesystem else { return Ok(()) };
         let empty = RootTree::new(Metadata::root_owned(0o755, self.epoch.cast_signed()));
-        let tree = tree.unwrap_or(&empty);
-        let uuid = self.identity.filesystem(&partition.id);
-        let label = partition.filesystem_label.as_deref();
+        let tree = part.tree.unwrap_or(&empty);
+        let (uuid, label, epoch) = (self.identity.filesystem(&partition.id), partition.filesystem_label.as_deref(), self.epoch);
+        let Placed { start, size } = placed;
         match filesystem {
             Filesystem::Fat16 | Filesystem::Fat32 => {
                 let options = self.fat_options(partition);
-                fat::make(tree, image.as_file(), placed.start, placed.size, &options).map_err(|source| ImageError::Fat { id: id(), source })
+                fat::make(tree, image.as_file(), start, size, &options).map_err(|source| ImageError::Fat { id: id(), source })
             }
             Filesystem::Swap => {
-                let written = swap::write(image.as_file(), placed.start, placed.size, uuid, label);
+                let written = swap::write(image.as_file(), start, size, uuid, label);
                 written.map_err(|source| ImageError::Swap { id: id(), source })
+            }
+            Filesystem::Xfs => {
+                let made = xfs::make(tree, image.as_file(), start, size, &XfsOptions { uuid, label, epoch });
+                made.map_err(|source| ImageError::Xfs { id: id(), source })
+            }
+            Filesystem::Btrfs => {
+                let subvolumes = partition.subvolumes.iter().map(|subvolume| subvolume.name.as_str()).collect();
+                let made = btrfs::make(tree, image.as_file(), start, size, &BtrfsOptions { uuid, label, subvolumes, epoch });
+                made.map_err(|source| ImageError::Btrfs { id: id(), source })
+            }
+            Filesystem::Squashfs | Filesystem::Erofs => {
+                let Some(file) = &part.packed else { return Ok(()) };
+                let copied = packed::place(file.path(), image.as_file(), start);
+                copied.map_err(|source| ImageError::Packed { id: id(), source: source.into() })
             }
             _ => {
                 let profile = profile(filesystem).ok_or_else(|| ImageError::Unsupported { id: id(), kind: filesystem })?;
-                let options = Ext4Options { profile, uuid, label, epoch: self.epoch };
-                let made = ext4::make(tools, tree, image.path(), placed.start, placed.size, &options);
+                let made = ext4::make(&tools.ext4, tree, image.path(), start, size, &Ext4Options { profile, uuid, label, epoch });
                 made.map_err(|source| ImageError::Ext4 { id: id(), source })
             }
         }
@@ -186,7 +278,7 @@ mod tests {
     use std::process::Command;
 
     use oic_config::{
-        spec::{Arch, DiskSize, PartitionTableKind, PartitionType},
+        spec::{Arch, DiskSize},
         units::ByteSize,
     };
 
@@ -212,7 +304,10 @@ mod tests {
             filesystem_label: Some(id.to_owned()),
             mount_point: None,
             mount_options: "defaults".to_owned(),
-            flags: if id == "root" { vec!["grow-file-system".to_owned()] } else { Vec::new() },
+            attributes: if id == "root" { 1 << 59 } else { 0 },
+            active: false,
+            logical: false,
+            subvolumes: Vec::new(),
         }
     }
 
@@ -222,7 +317,13 @@ mod tests {
             partition("swap", PartitionType::Swap, Filesystem::Swap, Some(16)),
             partition("root", PartitionType::Root(Arch::X86_64), Filesystem::Ext4, None),
         ];
-        Disk { name: "disk".to_owned(), size: DiskSize::Fixed(ByteSize(256 << 20)), table: PartitionTableKind::Gpt, partitions }
+        Disk {
+            name: "disk".to_owned(),
+            size: DiskSize::Fixed(ByteSize(256 << 20)),
+            table: PartitionTableKind::Gpt,
+            partitions,
+            grows_at_first_boot: false,
+        }
     }
 
     fn input(disk: &Disk) -> ImageInput<'_> {
@@ -230,13 +331,13 @@ mod tests {
         root.write_file("etc/hostname", Content::bytes(b"image\n".to_vec()), 0o644, EPOCH).unwrap();
         let mut esp = RootTree::new(Metadata::root_owned(0o755, EPOCH));
         esp.write_file("EFI/BOOT/BOOTX64.EFI", Content::bytes(vec![1; 5000]), 0o644, EPOCH).unwrap();
-        ImageInput { disk, trees: vec![Some(esp), None, Some(root)], identity: ImageIdentity::new("test"), epoch: EPOCH as u64 }
+        ImageInput { disk, trees: vec![Some(esp), None, Some(root)], identity: ImageIdentity::new("test"), epoch: EPOCH as u64, bios: None }
     }
 
     #[test]
     fn two_runs_give_the_same_image_and_other_programs_read_it() {
-        let Some(tools) = testing::ext4_tools() else {
-            testing::skip("there is no mke2fs that reads archives (OIC_TEST_TOOLS)");
+        let Some(tools) = testing::disk_tools() else {
+            testing::skip("there are no makers of filesystems (OIC_TEST_TOOLS)");
             return;
         };
         let folder = tempfile::tempdir().unwrap();

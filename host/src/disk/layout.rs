@@ -1,10 +1,11 @@
 //! Where partitions are: resolves a template's starts, ends and sizes once the sizes of the contents are known.
 //!
-//! All places are multiples of 1 MiB unless the template gives another one. The first and the last MiB belong to the
-//! partition table; an end that the template puts there means the end of the usable space.
+//! All places are multiples of 1 MiB unless the template gives another one. The first MiB and that of the second GPT belong to
+//! the partition table; an end that the template puts there means the end of the usable space. Logical partitions follow each
+//! other inside of the extended one, each behind a MiB for its table.
 
 use oic_config::{
-    spec::{Disk, DiskSize, Partition},
+    spec::{Disk, DiskSize, Partition, PartitionTableKind, PartitionType},
     units::ByteSize,
 };
 
@@ -88,11 +89,19 @@ pub fn resolve(disk: &Disk, needs: &[u64]) -> Result<Layout, LayoutError> {
         DiskSize::Fixed(size) => size.0 / SECTOR * SECTOR,
         DiskSize::Auto => automatic_size(disk, needs)?,
     };
-    let end_of_space = size.saturating_sub(TABLE_END);
-    let mut partitions = Vec::with_capacity(disk.partitions.len());
+    let end_of_space = size.saturating_sub(table_at_end(disk));
+    let mut partitions: Vec<Placed> = Vec::with_capacity(disk.partitions.len());
     let mut previous_end = TABLE_START;
     let mut previous = "the partition table";
+    // The extended partition whose logical ones are being placed.
+    let mut container: Option<usize> = None;
     for (index, partition) in disk.partitions.iter().enumerate() {
+        if !partition.logical
+            && let Some(container) = container.take()
+        {
+            close_container(&mut partitions, container, &disk.partitions[container], previous_end);
+            previous_end = partitions[container].start + partitions[container].size;
+        }
         let start = start_of(partition, previous_end);
         if start < previous_end {
             return Err(LayoutError::Overlap {
@@ -102,36 +111,68 @@ pub fn resolve(disk: &Disk, needs: &[u64]) -> Result<Layout, LayoutError> {
                 end: ByteSize(previous_end),
             });
         }
-        let end = match stated_end(partition, start, size, end_of_space) {
+        let space = container.map_or(end_of_space, |container| partitions[container].start + partitions[container].size);
+        let end = match stated_end(partition, start, size, space) {
             Some(end) if !partition.grow => end,
-            stated => limit(disk, needs, index, end_of_space).max(stated.unwrap_or(0)),
+            // What is not known yet: as far as it may go, until the last logical partition is placed.
+            None if partition.kind == PartitionType::Extended => usable_end(end_of_space),
+            stated => limit(disk, needs, index, space).max(stated.unwrap_or(0)),
         };
-        let impossible = |reason| LayoutError::Impossible { id: partition.id.clone(), reason };
-        if !start.is_multiple_of(SECTOR) || !end.is_multiple_of(SECTOR) {
-            return Err(impossible("its start and end must be multiples of 512 bytes"));
-        }
-        if end > end_of_space || end <= start {
-            let needed = automatic_size(disk, needs)?.max(end.saturating_add(ALIGNMENT));
-            return if needed > size {
-                Err(LayoutError::DiskTooSmall { size: ByteSize(size), needed: ByteSize(needed.next_multiple_of(ALIGNMENT)) })
-            } else {
-                Err(impossible("it ends before it begins"))
-            };
-        }
-        let needed = needs.get(index).copied().unwrap_or(0);
-        if end - start < needed {
-            let (size, needed) = (ByteSize(end - start), ByteSize(needed.next_multiple_of(ALIGNMENT)));
-            return Err(LayoutError::TooSmall { id: partition.id.clone(), size, needed });
-        }
+        check_place(disk, needs, index, (start, end), (size, space))?;
         partitions.push(Placed { start, size: end - start });
-        (previous_end, previous) = (end, &partition.id);
+        if partition.kind == PartitionType::Extended {
+            (container, previous_end) = (Some(index), start);
+        } else {
+            (previous_end, previous) = (end, &partition.id);
+        }
+    }
+    if let Some(container) = container {
+        close_container(&mut partitions, container, &disk.partitions[container], previous_end);
     }
     Ok(Layout { size, partitions })
 }
 
-/// Returns where a partition begins after another one's end.
+/// Lets an extended partition without an end of its own end where the last one in it does.
+fn close_container(partitions: &mut [Placed], container: usize, partition: &Partition, end: u64) {
+    if partition.end.is_none() && partition.size.is_none() {
+        partitions[container].size = end.max(partitions[container].start + ALIGNMENT) - partitions[container].start;
+    }
+}
+
+/// Checks one place against the disk and the content.
+fn check_place(disk: &Disk, needs: &[u64], index: usize, (start, end): (u64, u64), (size, space): (u64, u64)) -> Result<(), LayoutError> {
+    let partition = &disk.partitions[index];
+    let impossible = |reason| LayoutError::Impossible { id: partition.id.clone(), reason };
+    if !start.is_multiple_of(SECTOR) || !end.is_multiple_of(SECTOR) {
+        return Err(impossible("its start and end must be multiples of 512 bytes"));
+    }
+    if end > space || end <= start {
+        let needed = automatic_size(disk, needs)?.max(end.saturating_add(ALIGNMENT));
+        return if needed > size {
+            Err(LayoutError::DiskTooSmall { size: ByteSize(size), needed: ByteSize(needed.next_multiple_of(ALIGNMENT)) })
+        } else if end > space {
+            Err(impossible("it ends beyond the extended partition around it"))
+        } else {
+            Err(impossible("it ends before it begins"))
+        };
+    }
+    let needed = needs.get(index).copied().unwrap_or(0);
+    if end - start < needed {
+        let (size, needed) = (ByteSize(end - start), ByteSize(needed.next_multiple_of(ALIGNMENT)));
+        return Err(LayoutError::TooSmall { id: partition.id.clone(), size, needed });
+    }
+    Ok(())
+}
+
+/// Returns what a table takes at the end of the disk: a GPT has its copy there.
+fn table_at_end(disk: &Disk) -> u64 {
+    if disk.table == PartitionTableKind::Gpt { TABLE_END } else { 0 }
+}
+
+/// Returns where a partition begins after another one's end. A logical one leaves a MiB for its table.
 fn start_of(partition: &Partition, previous_end: u64) -> u64 {
-    partition.start.map_or(previous_end.next_multiple_of(ALIGNMENT), |start| start.0)
+    let table = if partition.logical { ALIGNMENT } else { 0 };
+    partition.start.map_or(previous_end.next_multiple_of(ALIGNMENT) + table, |start| start.0)
 }
 
 /// Returns where the template says that a partition ends.
@@ -151,11 +192,12 @@ fn limit(disk: &Disk, needs: &[u64], index: usize, end_of_space: u64) -> u64 {
     let followers = disk.partitions.iter().enumerate().skip(index + 1);
     let mut between = 0_u64;
     for (follower, partition) in followers {
+        let table = if partition.logical { ALIGNMENT } else { 0 };
         if let Some(start) = partition.start {
-            return start.0.saturating_sub(between) / ALIGNMENT * ALIGNMENT;
+            return start.0.saturating_sub(between + table) / ALIGNMENT * ALIGNMENT;
         }
         let size = partition.size.map_or_else(|| with_headroom(needs.get(follower).copied().unwrap_or(0)), |size| size.0);
-        between = between.saturating_add(size.next_multiple_of(ALIGNMENT));
+        between = between.saturating_add(table).saturating_add(size.next_multiple_of(ALIGNMENT));
     }
     usable_end(end_of_space).saturating_sub(between) / ALIGNMENT * ALIGNMENT
 }
@@ -163,19 +205,24 @@ fn limit(disk: &Disk, needs: &[u64], index: usize, end_of_space: u64) -> u64 {
 /// Returns the size of a disk that is as large as its content and its partitions need.
 fn automatic_size(disk: &Disk, needs: &[u64]) -> Result<u64, LayoutError> {
     let mut end = TABLE_START;
+    let mut container_end = 0;
     for (index, partition) in disk.partitions.iter().enumerate() {
+        if !partition.logical {
+            end = end.max(std::mem::take(&mut container_end));
+        }
         let start = start_of(partition, end);
         let needed = with_headroom(needs.get(index).copied().unwrap_or(0));
-        end = match (partition.end, partition.size) {
-            (Some(stated), _) => stated.0,
-            (None, Some(size)) => start.saturating_add(size.0),
-            (None, None) => start.saturating_add(needed),
-        };
-        if end > u64::MAX / 4 {
+        let stated = partition.end.map(|end| end.0).or(partition.size.map(|size| start.saturating_add(size.0)));
+        if partition.kind == PartitionType::Extended {
+            (end, container_end) = (start, stated.unwrap_or(0));
+        } else {
+            end = stated.unwrap_or_else(|| start.saturating_add(needed));
+        }
+        if end.max(container_end) > u64::MAX / 4 {
             return Err(LayoutError::Impossible { id: partition.id.clone(), reason: "it ends beyond every disk" });
         }
     }
-    Ok(end.next_multiple_of(ALIGNMENT) + ALIGNMENT)
+    Ok(end.max(container_end).next_multiple_of(ALIGNMENT) + ALIGNMENT)
 }
 
 /// Returns the size that content of a known size gets where nothing else is asked for.
@@ -186,7 +233,7 @@ pub fn with_headroom(needed: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use oic_config::spec::{Arch, PartitionTableKind, PartitionType};
+    use oic_config::spec::Arch;
     use proptest::prelude::*;
 
     use super::*;
@@ -206,13 +253,16 @@ mod tests {
             filesystem_label: None,
             mount_point: None,
             mount_options: "defaults".to_owned(),
-            flags: Vec::new(),
+            attributes: 0,
+            active: false,
+            logical: false,
+            subvolumes: Vec::new(),
         }
     }
 
     fn disk(size: Option<u64>, partitions: Vec<Partition>) -> Disk {
         let size = size.map_or(DiskSize::Auto, |mib| DiskSize::Fixed(ByteSize(mib * MIB)));
-        Disk { name: "disk".to_owned(), size, table: PartitionTableKind::Gpt, partitions }
+        Disk { name: "disk".to_owned(), size, table: PartitionTableKind::Gpt, partitions, grows_at_first_boot: false }
     }
 
     fn places(disk: &Disk, needs: &[u64]) -> Result<Vec<(u64, u64)>, String> {
@@ -253,6 +303,29 @@ mod tests {
         assert_eq!(places(&table, &[0, 0]).unwrap_err(), "partition `b` begins at 30MiB, before the end of `a` at 65MiB");
         let table = disk(Some(1000), vec![partition("a", Some(10), Some(5), None, false)]);
         assert_eq!(places(&table, &[0]).unwrap_err(), "partition `a`: it ends before it begins");
+    }
+
+    #[test]
+    fn logical_partitions_lie_in_the_extended_one_behind_their_tables() {
+        let mut parts = vec![
+            partition("boot", None, None, Some(100), false),
+            partition("extended", None, None, None, false),
+            partition("root", None, None, Some(300), false),
+            partition("home", None, None, None, true),
+        ];
+        parts[1].kind = PartitionType::Extended;
+        parts[2].logical = true;
+        parts[3].logical = true;
+        let mut table = disk(Some(1024), parts);
+        table.table = PartitionTableKind::Mbr;
+        assert_eq!(places(&table, &[0; 4]).unwrap(), [(1, 100), (101, 923), (102, 300), (403, 621)]);
+        table.partitions[3].size = Some(ByteSize(100 * MIB));
+        table.partitions[3].grow = false;
+        table.partitions.push(partition("last", None, None, Some(50), false));
+        assert_eq!(places(&table, &[0; 5]).unwrap(), [(1, 100), (101, 402), (102, 300), (403, 100), (503, 50)]);
+        table.partitions[1].size = Some(ByteSize(350 * MIB));
+        let error = places(&table, &[0; 5]).unwrap_err();
+        assert_eq!(error, "partition `home`: it ends beyond the extended partition around it");
     }
 
     proptest! {

@@ -1,13 +1,17 @@
 //! Partition tables and filesystems, made from trees without mounting anything.
 //!
 //! ```text
-//! Disk + one RootTree per partition → layout → filesystems at their places in one sparse file → GPT → image
+//! Disk + one RootTree per partition → layout → filesystems at their places in one sparse file → table → boot sector → image
 //! scratch disk of the builder VM → ext4_read → RootTree
 //! ```
 //!
 //! UUIDs come from [`identity`], times from the build, sizes from the template and the content: the same input gives the
-//! same bytes. Only ext filesystems need a program, `mke2fs`, started from the private tools.
+//! same bytes. FAT, XFS, Btrfs and swap space are written natively; ext, SquashFS and EROFS by their own programs, started from
+//! the private tools, which take the tree as an archive.
 
+pub mod bios;
+pub mod btrfs;
+mod crc32c;
 pub mod ext4;
 pub mod ext4_read;
 pub mod fat;
@@ -17,7 +21,24 @@ pub mod gpt_read;
 pub mod identity;
 pub mod image;
 pub mod layout;
+pub mod mbr;
+pub mod packed;
+mod pieces;
 pub mod swap;
+pub mod xfs;
+
+use crate::exec::Program;
+
+/// The programs that filesystems are made with, where they are not made natively.
+#[derive(Debug, Clone)]
+pub struct DiskTools {
+    /// Those of e2fsprogs.
+    pub ext4: Ext4Tools,
+    /// `mksquashfs` of squashfs-tools, 4.6 or newer.
+    pub mksquashfs: Program,
+    /// `mkfs.erofs` of erofs-utils, 1.8 or newer.
+    pub mkfs_erofs: Program,
+}
 
 pub use ext4::{Ext4Options, Ext4Tools, Profile};
 pub use identity::ImageIdentity;

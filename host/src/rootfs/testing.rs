@@ -10,7 +10,11 @@ use std::{
 use oic_protocol::StoreBlob;
 
 use super::{Content, Deb, DebCache, Inode, Kind, Metadata, PackageInput, RootTree, tar};
-use crate::{digest::Sha256Digest, disk::ext4::Ext4Tools, exec::Program};
+use crate::{
+    digest::Sha256Digest,
+    disk::{DiskTools, Ext4Tools},
+    exec::Program,
+};
 
 /// Time of everything that tests make.
 pub(crate) const EPOCH: i64 = 1_700_000_000;
@@ -61,6 +65,11 @@ pub(crate) fn ext4_tools() -> Option<Ext4Tools> {
         epoch: EPOCH as u64,
     };
     crate::disk::ext4::make(&tools, &tree, &folder.path().join("probe"), 0, 8 << 20, &options).ok().map(|()| tools)
+}
+
+/// Returns the makers of filesystems, none when one is missing.
+pub(crate) fn disk_tools() -> Option<DiskTools> {
+    Some(DiskTools { ext4: ext4_tools()?, mksquashfs: tool("mksquashfs")?, mkfs_erofs: tool("mkfs.erofs")? })
 }
 
 /// A file of a package made by hand.

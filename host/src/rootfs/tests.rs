@@ -138,6 +138,11 @@ fn a_part_of_a_tree_can_be_split_off_with_its_links() {
     assert_eq!(boot.lookup("b"), boot.lookup("grub/a"));
     assert_eq!(listing(&tree).into_keys().collect::<Vec<_>>(), ["/", "/boot"]);
     assert!(tree.split_off("/none").is_err());
+    let before = listing(&boot);
+    tree.write_file("/@/keep", Content::bytes(*b""), 0o644, 0).unwrap();
+    tree.graft("/@", &boot).unwrap();
+    assert!(tree.lookup("/@/keep").is_some());
+    assert_eq!(listing(&tree.split_off("/@").unwrap()).len(), before.len() + 1);
 }
 
 #[test]

@@ -349,6 +349,32 @@ impl RootTree {
         Ok(part)
     }
 
+    /// Puts a tree where a directory is or is made: what it has replaces what is there under the same names.
+    ///
+    /// # Errors
+    /// Fails when something else than a directory is at the path.
+    pub fn graft(&mut self, path: impl AsRef<[u8]>, part: &Self) -> Result<(), TreeError> {
+        let metadata = &part.inode(part.root()).metadata;
+        let top = self.make_directories(path, metadata.mtime)?;
+        self.inode_mut(top).metadata = metadata.clone();
+        let mut moved = BTreeMap::from([(part.root(), top)]);
+        for entry in part.walk() {
+            let Kind::Directory(names) = &entry.inode.kind else { continue };
+            let parent = moved[&entry.id];
+            for (name, id) in names {
+                let new = *moved.entry(*id).or_insert_with(|| {
+                    let inode = part.inode(*id).clone();
+                    let is_directory = matches!(inode.kind, Kind::Directory(_));
+                    self.allocate(if is_directory { Inode { kind: Kind::directory(), ..inode } } else { inode })
+                });
+                if let Kind::Directory(children) = &mut self.inode_mut(parent).kind {
+                    children.insert(name.clone(), new);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Returns a walk over all entries: the root first, parents before children, names sorted.
     #[must_use]
     pub fn walk(&self) -> Walk<'_> {

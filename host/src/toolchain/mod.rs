@@ -23,7 +23,7 @@ use oic_config::spec::Arch;
 
 pub use initramfs::{VmImage, VmImageError};
 pub use kernel::KernelError;
-pub use qemu::{Emulator, Firmware, guest_arch, host_emulator, kvm_verdict};
+pub use qemu::{Emulator, guest_arch, host_emulator, kvm_verdict};
 
 use crate::{
     build::resolve::StoredPackages,
@@ -63,7 +63,7 @@ impl ToolSet {
     pub fn packages(self, arch: Arch) -> &'static [&'static str] {
         match self {
             // mke2fs reads tar archives when it finds libarchive.
-            Self::Disk => &["e2fsprogs", "libarchive13t64", "grub-common"],
+            Self::Disk => &["e2fsprogs", "libarchive13t64", "squashfs-tools", "erofs-utils", "grub-common"],
             Self::Qemu(Arch::X86_64) => &["qemu-system-x86"],
             Self::Qemu(Arch::Aarch64) => &["qemu-system-arm"],
             Self::Qemu(Arch::Riscv64) => &["qemu-system-riscv"],

@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use oic_builder_vm::{Accelerator, Cancel, GuestArch, KvmVerdict, Machine, Qemu, probe_kvm};
+use oic_builder_vm::{Accelerator, Cancel, Firmware, GuestArch, KvmVerdict, Machine, Qemu, probe_kvm};
 use oic_config::spec::Arch;
 
 use super::{ToolError, Tools};
@@ -26,15 +26,6 @@ pub struct Emulator {
     pub qemu: Qemu,
     /// What it is, for people: `/usr/bin/qemu-system-x86_64 10.0`, or the package.
     pub description: String,
-}
-
-/// UEFI firmware.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Firmware {
-    /// The code.
-    pub code: PathBuf,
-    /// The empty variable store.
-    pub vars: PathBuf,
 }
 
 /// Returns the guest architecture that an image's is.
@@ -154,7 +145,7 @@ impl Tools {
         Ok(Emulator { qemu: Qemu { argv: program.argv, env: program.env, data_dirs }, description: format!("{name}, unpacked by oic") })
     }
 
-    /// Returns the firmware of a tool set.
+    /// Returns the UEFI firmware of a tool set.
     ///
     /// # Errors
     /// Fails when it is not there.
@@ -164,7 +155,7 @@ impl Tools {
             Arch::Aarch64 => ("usr/share/AAVMF/AAVMF_CODE.no-secboot.fd", "usr/share/AAVMF/AAVMF_VARS.fd"),
             Arch::Riscv64 => ("usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd", "usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd"),
         };
-        Ok(Firmware { code: self.file(code)?, vars: self.file(vars)? })
+        Ok(Firmware::Uefi { code: self.file(code)?, vars: self.file(vars)? })
     }
 }
 

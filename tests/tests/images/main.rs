@@ -5,6 +5,7 @@
 //! full      users, files, packages, commands · built twice, same bytes · logged in over the console
 //! debian12  builds and boots
 //! grub      builds and boots, with swap and a second filesystem
+//! hybrid    builds, and boots with BIOS and with UEFI firmware
 //! layers    unchanged, another file, another package: what is used again, and the same bytes as without a cache
 //! ```
 //!
@@ -13,6 +14,7 @@
 mod debian12;
 mod full;
 mod grub;
+mod hybrid;
 mod layers;
 mod minimal;
 
@@ -59,9 +61,15 @@ fn build(sandbox: &Sandbox, cache: &Path, more: &[&str]) -> Output {
 
 /// Boots an image to its login prompt with `oic boot --check`, and checks that it stays as it was.
 fn boot_check(sandbox: &Sandbox, cache: &Path, image: &str) {
+    boot_check_with(sandbox, cache, image, &[]);
+}
+
+/// As [`boot_check`], with more arguments.
+fn boot_check_with(sandbox: &Sandbox, cache: &Path, image: &str, more: &[&str]) {
     let before = digest(&sandbox.cwd().join(image));
     let _turn = Turn::wait();
-    let output = oic(sandbox, cache, &["boot", "--check", "--progress", "plain", image]).run();
+    let arguments: Vec<&str> = ["boot", "--check", "--progress", "plain", image].iter().chain(more).copied().collect();
+    let output = oic(sandbox, cache, &arguments).run();
     assert_eq!(output.code, Some(0), "{output}");
     assert!(output.stdout.contains("asks for a login"), "{output}");
     assert_eq!(digest(&sandbox.cwd().join(image)), before, "booting has changed {image}");

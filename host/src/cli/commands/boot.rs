@@ -9,7 +9,7 @@ use std::{
 };
 
 use oic_builder_vm::{Accelerator, BootConfig, BootedVm, Cancel, ConsoleOutput, ConsoleSink, DiskFormat, Network, TerminalEnd};
-use oic_config::spec::Arch;
+use oic_config::spec::{Arch, BootType};
 
 use super::build::interrupted;
 use crate::{
@@ -55,6 +55,14 @@ enum ImageError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// Machines of its architecture have no BIOS.
+    #[error("the image `{}` is for {arch}, and only machines of x86_64 have BIOS firmware", path.display())]
+    NoBios {
+        /// The file.
+        path: PathBuf,
+        /// Its architecture.
+        arch: Arch,
+    },
     /// It has to be decompressed first.
     #[error("the image `{}` is compressed", path.display())]
     Compressed {
@@ -69,6 +77,7 @@ impl Hint for ImageError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Unreadable { .. } => Vec::new(),
+            Self::NoBios { .. } => vec!["leave --bios out".to_owned()],
             Self::Compressed { path, program } => vec![format!("decompress it first: `{program} -dk {}`", path.display())],
         }
     }
@@ -92,13 +101,17 @@ fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &A
     let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image, format));
     let options = context.settings.host_options(settings.offline, cancel.clone());
     let observer = progress.image("");
-    let (emulator, firmware, accelerator) = build::boot_tools(&options, arch, &observer)?;
+    let boot_type = if settings.bios { BootType::Legacy } else { BootType::Efi };
+    if settings.bios && arch != Arch::X86_64 {
+        let error = ImageError::NoBios { path: settings.image.clone(), arch };
+        return Err(CommandError::new(ExitCode::Usage, error));
+    }
+    let (emulator, firmware, accelerator) = build::boot_tools(&options, (arch, boot_type), &observer)?;
     let config = BootConfig {
         arch: guest_arch(arch),
         accelerator,
         qemu: emulator.qemu,
-        firmware_code: firmware.code,
-        firmware_vars: firmware.vars,
+        firmware,
         image: settings.image.clone(),
         format,
         cpus: settings.cpus,
