@@ -82,14 +82,15 @@ impl Target {
     }
 }
 
-/// Has the target's filesystem note every access from now on.
+/// Has the target's filesystem note every access from now on, or none any more.
 ///
 /// # Errors
 /// Fails when the kernel refuses.
-pub fn note_accesses() -> Result<(), AgentError> {
+pub fn note_accesses(all: bool) -> Result<(), AgentError> {
     // What was made a moment ago has this tick of the clock as its time of access.
     std::thread::sleep(Duration::from_millis(20));
-    mount_remount(MOUNT_POINT, MountFlags::STRICTATIME, DISK_OPTIONS).map_err(|error| failure::system("remount", MOUNT_POINT, error))
+    let flags = if all { MountFlags::STRICTATIME } else { MountFlags::NOATIME };
+    mount_remount(MOUNT_POINT, flags, DISK_OPTIONS).map_err(|error| failure::system("remount", MOUNT_POINT, error))
 }
 
 /// The mounted tools disk, for as long as it is needed.

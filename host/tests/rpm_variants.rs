@@ -95,7 +95,7 @@ fn every_broken_variant_is_refused_for_its_reason() {
         ("badrepomd", "does not fit its content"),
         ("nosigrepomd", "it is not signed; a signature by one of these keys is expected"),
         ("badmetadata", "the package index of testos"),
-        ("tampered", "cannot be fetched"),
+        ("tampered", "cannot fetch setup"),
         ("tampered2", "its payload has the SHA-256 digest"),
         ("unsigned", "it is not signed; a signature by one of these keys is expected"),
         ("wrongkey", "which is none of this repository's keys"),

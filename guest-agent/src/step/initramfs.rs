@@ -39,7 +39,7 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
     let kernels = kernels(rootfs)?;
     if let Some(generator) = find_generator(rootfs) {
         include_modules(generator, &plan.modules, rootfs)?;
-        target::note_accesses()?;
+        target::note_accesses(true)?;
         let _stand_ins = match (plan.compression, generator) {
             (InitramfsCompression::Host, Generator::InitramfsTools) => Some(StandIns::cover(rootfs, &[])?.also_keeping_real(&COMPRESSORS)?),
             _ => None,
@@ -48,6 +48,7 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
             context.shell.events.progress(index, kernels.len(), release);
             generate(generator, release, plan.compression, context)?;
         }
+        target::note_accesses(false)?;
     }
     check(&kernels, plan.required, context)
 }

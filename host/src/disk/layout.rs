@@ -179,7 +179,7 @@ fn start_of(partition: &Partition, previous_end: u64) -> u64 {
 fn stated_end(partition: &Partition, start: u64, disk: u64, end_of_space: u64) -> Option<u64> {
     let end = partition.end.map(|end| end.0).or(partition.size.map(|size| start.saturating_add(size.0)))?;
     // The last MiB is where the second table is; who asks for it means the end.
-    Some(if end > end_of_space && end <= disk { usable_end(end_of_space) } else { end })
+    Some(if !partition.logical && end > end_of_space && end <= disk { usable_end(end_of_space) } else { end })
 }
 
 /// Returns the end of the space for partitions, aligned.

@@ -171,7 +171,7 @@ fn keys_that_cannot_be_used() {
     insta::assert_snapshot!(told_of(&server, &key, &repository), @"
     error: the repository `test` cannot be used [template.yml:3:1]
     caused by: the key file /nowhere/key.asc cannot be read
-    hint:
+    hint: put the repository's OpenPGP public key there, after you have checked its fingerprint with the repository's owner
     ");
 }
 

@@ -63,7 +63,7 @@ pub fn of_tree(tree: &RootTree) -> anyhow::Result<Listing> {
     for entry in tree.walk() {
         let path = String::from_utf8_lossy(&entry.path).into_owned();
         let bytes = match &entry.inode.kind {
-            Kind::File(content) => content.read_all(MAX_FILE).with_context(|| path.clone())?,
+            Kind::File(content) => unpacked(&path, content.read_all(MAX_FILE).with_context(|| path.clone())?)?,
             Kind::Symlink(target) => target.to_vec(),
             Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => format!("{major}:{minor}").into_bytes(),
             Kind::Directory(_) | Kind::Fifo | Kind::Socket => Vec::new(),
@@ -84,7 +84,8 @@ pub fn of_tar(path: &Path) -> anyhow::Result<Listing> {
         let path = absolute(&entry.path);
         let (kind, bytes) = match &entry.kind {
             TarKind::File { offset, size } => {
-                ("file", Content::range(file.clone(), *offset, *size).read_all(MAX_FILE).with_context(|| path.clone())?)
+                let bytes = Content::range(file.clone(), *offset, *size).read_all(MAX_FILE).with_context(|| path.clone())?;
+                ("file", unpacked(&path, bytes)?)
             }
             TarKind::HardLink(target) => {
                 let first = listing.get(&absolute(target)).cloned().with_context(|| format!("{path} is a link to nothing"))?;
@@ -100,6 +101,15 @@ pub fn of_tar(path: &Path) -> anyhow::Result<Listing> {
         listing.insert(path, Node::new(kind, &entry.metadata, bytes));
     }
     Ok(listing)
+}
+
+/// Returns what an initramfs holds, and everything else as it is: `oic` compresses it itself, with a newer Zstandard than the target's.
+fn unpacked(path: &str, bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    if path.starts_with("/boot/initrd") && bytes.starts_with(&ZSTANDARD) {
+        return zstd::decode_all(bytes.as_slice()).with_context(|| format!("{path} does not unpack"));
+    }
+    Ok(bytes)
 }
 
 /// Returns the path of an archive's entry as a tree has it.

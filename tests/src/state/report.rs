@@ -17,16 +17,18 @@ pub fn page(sets: &[(String, usize, Vec<Difference>)]) -> String {
     for (title, paths, found) in sets {
         let _ = writeln!(text, "| {title} | {paths} | {} | {} |", found.len(), unjustified(found));
     }
-    text.push_str("\n| path | what | how many | why |\n|---|---|---|---|\n");
+    text.push_str("\n| path | what | why |\n|---|---|---|\n");
     for rule in RULES {
-        // A difference belongs to the first rule that covers it, as when they are judged.
-        let first = |one: &&Difference| RULES.iter().find(|rule| rule.covers(one)).is_some_and(|first| std::ptr::eq(first, rule));
-        let counts: Vec<String> = sets.iter().map(|(_, _, found)| found.iter().filter(first).count().to_string()).collect();
         let aspects: BTreeMap<_, _> = rule.aspects.iter().map(|aspect| (*aspect, aspect.name())).collect();
         let aspects = if aspects.is_empty() { "anything".to_owned() } else { aspects.into_values().collect::<Vec<_>>().join(", ") };
-        let _ = writeln!(text, "| `{}` | {aspects} | {} | {} |", rule.path, counts.join(" · "), rule.reason);
+        let _ = writeln!(text, "| `{}` | {aspects}{} | {} |", rule.path, words(rule.detail), rule.reason);
     }
     text
+}
+
+/// Returns what a rule wants the difference to be, beside its kind.
+fn words(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }
 
 /// Replaces what stands between the markers of the page.

@@ -123,6 +123,60 @@ pub const RULES: &[Rule] = &[
         detail: "",
         reason: "each machine makes its own keys when it first boots; an image must not have any",
     },
+    Rule {
+        path: "/etc/passwd",
+        aspects: &[Aspect::Content],
+        detail: "the same lines in another order",
+        reason: "packages are configured in another order, and each appends its lines; numbers of users and groups are the same",
+    },
+    Rule {
+        path: "/etc/shadow",
+        aspects: &[Aspect::Content],
+        detail: "the same lines in another order",
+        reason: "packages are configured in another order, and each appends its lines; numbers of users and groups are the same",
+    },
+    Rule {
+        path: "/etc/group",
+        aspects: &[Aspect::Content],
+        detail: "the same lines in another order",
+        reason: "packages are configured in another order, and each appends its lines; numbers of users and groups are the same",
+    },
+    Rule {
+        path: "/etc/gshadow",
+        aspects: &[Aspect::Content],
+        detail: "the same lines in another order",
+        reason: "packages are configured in another order, and each appends its lines; numbers of users and groups are the same",
+    },
+    Rule {
+        path: "/etc/shells",
+        aspects: &[Aspect::Content],
+        detail: "the same lines in another order",
+        reason: "packages are configured in another order, and each appends its lines; numbers of users and groups are the same",
+    },
+    Rule {
+        path: "/var/lib/dpkg/triggers/File",
+        aspects: &[Aspect::Content],
+        detail: "the same lines in another order",
+        reason: "packages are configured in another order; dpkg does not mind",
+    },
+    Rule {
+        path: "/etc/systemd/system/**oic-ssh-host-keys.service",
+        aspects: &[Aspect::OnlyOurs],
+        detail: "",
+        reason: "makes the ssh host keys when the machine first boots",
+    },
+    Rule {
+        path: "/var/cache/man/index.db",
+        aspects: &[Aspect::Content],
+        detail: "",
+        reason: "a database with the times of manual pages, which man-db makes anew",
+    },
+    Rule {
+        path: "/usr/share/python3/**__pycache__**",
+        aspects: &[Aspect::OnlyTheirs],
+        detail: "",
+        reason: "what Python writes beside modules that scripts import, with times in it; no package owns it, and the guest has Python leave it",
+    },
 ];
 
 /// Matches a path with a pattern.

@@ -246,7 +246,7 @@ mod tests {
     fn processors_and_memory_bound_how_many_images_are_built_at_a_time() {
         let mut specs = specs();
         for (processors, memory, expected) in
-            [(1, None, 1), (2, None, 1), (4, None, 2), (64, None, 3), (64, Some(0), 1), (64, Some(4 << 30), 2), (4, Some(64 << 30), 2)]
+            [(1, None, 1), (2, None, 2), (4, None, 3), (64, None, 3), (64, Some(0), 1), (64, Some(4 << 30), 2), (4, Some(64 << 30), 3)]
         {
             assert_eq!(lanes(&specs, processors, memory), expected, "{processors} {memory:?}");
         }

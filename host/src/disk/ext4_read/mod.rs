@@ -208,7 +208,8 @@ impl RawInode {
     /// Returns whether it may have been accessed since `epoch`; when times do not tell, it may.
     fn may_be_accessed(&self, epoch: i64) -> bool {
         let (Some(accessed), Some(born)) = (self.time(8, 140), self.time(144, 148)) else { return true };
-        if born.0 <= epoch { accessed > (epoch, 0) } else { accessed != born }
+        // The guest's clock starts at the epoch: what it makes at once is born within the same second.
+        if born <= (epoch, 0) { accessed > (epoch, 0) } else { accessed != born }
     }
 
     /// Returns the time of modification in seconds. Two more bits extend it beyond 2038.

@@ -80,6 +80,7 @@ fn two_runs_give_the_same_bytes_and_nothing_is_wrong_with_them() {
 fn names_are_hashed_as_the_kernel_does() {
     assert_eq!(directory::hash(b"."), 0x2e);
     assert_eq!(directory::hash(b".."), 0x172e);
+    assert_eq!(directory::hash(b"lost+found"), 0x021a_a60c);
 }
 
 #[test]
