@@ -22,6 +22,7 @@
 pub mod artifact;
 pub mod boot;
 pub mod build;
+mod causes;
 pub mod cli;
 pub mod clock;
 pub mod compare;

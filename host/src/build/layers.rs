@@ -36,7 +36,7 @@ use super::{
     workdir::WorkDir,
 };
 use crate::{
-    boot, compose,
+    boot, causes, compose,
     digest::Sha256Digest,
     lock::LockedPackage,
     rootfs::{InodeId, PackageInput, RootTree, dpkg, stored},
@@ -356,10 +356,10 @@ impl Layers<'_> {
         };
         self.tell(subject, false, &self.reason(subject, inputs));
         let (origin, made) = make()?;
-        let kept = stored::save(pending.path(), &made, &origin, &self.packages.stored).map_err(|error| error.to_string());
-        let kept = kept.and_then(|()| pending.commit().map_err(|error| error.to_string()));
+        let kept = stored::save(pending.path(), &made, &origin, &self.packages.stored).map_err(|error| causes::in_one_line(&error));
+        let kept = kept.and_then(|()| pending.commit().map_err(|error| causes::in_one_line(&error)));
         // From here on it must not matter whether it was made now or long ago.
-        let kept = kept.and_then(|path| stored::load(&path, &self.packages.stored).map_err(|error| error.to_string()));
+        let kept = kept.and_then(|path| stored::load(&path, &self.packages.stored).map_err(|error| causes::in_one_line(&error)));
         match kept {
             Ok(tree) => {
                 self.remember(subject, inputs);

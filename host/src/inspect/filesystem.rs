@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::report::FilesystemReport;
 use crate::{
+    causes,
     disk::{
         ext4_read,
         fat_read::{self, FatVolume},
@@ -37,7 +38,7 @@ pub(super) fn probe(file: &Arc<HostFile>, problems: &mut Vec<String>) -> io::Res
         if report.kind.starts_with("ext") {
             match ext4_read::read_tree(file) {
                 Ok(read) => tree = Some(read),
-                Err(error) => problems.push(format!("the files of a filesystem cannot be listed: {}", chain(&error))),
+                Err(error) => problems.push(format!("the files of a filesystem cannot be listed: {}", causes::in_one_line(&error))),
             }
         }
         report.entries = tree.as_ref().map(|tree| tree.walk().count() as u64);
@@ -54,16 +55,10 @@ pub(super) fn probe(file: &Arc<HostFile>, problems: &mut Vec<String>) -> io::Res
             Ok(Some((report, Some(tree))))
         }
         Err(error) => {
-            problems.push(format!("the files of a FAT filesystem cannot be listed: {}", chain(&error)));
+            problems.push(format!("the files of a FAT filesystem cannot be listed: {}", causes::in_one_line(&error)));
             Ok(Some((report, None)))
         }
     }
-}
-
-/// Returns an error with its causes in one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let parts: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    parts.join(": ")
 }
 
 /// The first bytes of a partition.

@@ -4,7 +4,10 @@ use super::{
     report::{PackageReport, PackagesReport},
     sqlite::{Database, Value},
 };
-use crate::rootfs::{RootTree, path::Shown};
+use crate::{
+    causes,
+    rootfs::{RootTree, path::Shown},
+};
 
 /// The largest database of dpkg.
 const MAX_STATUS: u64 = 256 << 20;
@@ -95,7 +98,7 @@ fn rpm(tree: &RootTree, problems: &mut Vec<String>) -> Option<PackagesReport> {
     match rows {
         Ok(rows) => Some(sorted("rpm", rows.unwrap_or_default().iter().take(MAX_PACKAGES).filter_map(|(_, row)| header_of(row)).collect())),
         Err(error) => {
-            problems.push(format!("RPM's database cannot be read: {}", super::filesystem::chain(&error)));
+            problems.push(format!("RPM's database cannot be read: {}", causes::in_one_line(&error)));
             None
         }
     }

@@ -1,7 +1,6 @@
 //! Local folders of package files that are no repository: what they hold, and the index of a folder of Debian packages.
 
 use std::{
-    error::Error,
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -11,6 +10,7 @@ use rayon::prelude::*;
 
 use super::{Access, IndexCompression, IndexFile, RepositoryError, RepositoryProblem, RepositoryState};
 use crate::{
+    causes,
     digest::Sha256Digest,
     rootfs::Deb,
     store::{Bucket, Expected},
@@ -86,7 +86,7 @@ pub(super) fn debian(access: &Access<'_>, repository: &Repository, path: &Path) 
 fn stanza(folder: &Path, below: &PathBuf) -> Result<String, RepositoryProblem> {
     let path = folder.join(below);
     let failed = |reason: String| RepositoryProblem::FolderPackage { path: path.display().to_string(), reason };
-    let deb = Deb::open(&path).map_err(|error| failed(words(&error)))?;
+    let deb = Deb::open(&path).map_err(|error| failed(causes::in_one_line(&error)))?;
     let control = deb.control_file("control").ok_or_else(|| failed("it has no control file".to_owned()))?;
     let control = std::str::from_utf8(control).map_err(|_| failed("its control file is not UTF-8".to_owned()))?;
     let mut file = File::open(&path).map_err(|error| failed(error.to_string()))?;
@@ -94,9 +94,4 @@ fn stanza(folder: &Path, below: &PathBuf) -> Result<String, RepositoryProblem> {
     let sha256 = Sha256Digest::of_reader(&mut file).map_err(|error| failed(error.to_string()))?;
     let name = below.to_str().filter(|name| !name.contains('\n')).ok_or_else(|| failed("its name is not UTF-8".to_owned()))?;
     Ok(format!("{}\nFilename: {name}\nSize: {size}\nSHA256: {sha256}\n", control.trim_end()))
-}
-
-/// Returns an error with its causes.
-pub(super) fn words(error: &dyn Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", words(source)))
 }

@@ -19,7 +19,7 @@
 //!   as a filesystem can have them. What does not hold makes the entry unusable, never the build wrong.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{self, BufWriter, Read as _, Write as _},
     path::Path,
@@ -158,11 +158,30 @@ pub fn save(folder: &Path, tree: &RootTree, origin: &RootTree, packages: &Packag
         inodes.push(StoredInode { mode, uid, gid, mtime, xattrs: xattrs.into_iter().collect(), kind });
     }
     let data = data.finish().map_err(failed(DATA))?;
-    let digests = packages.files.iter().map(|(digest, _)| *digest.as_bytes()).collect();
-    let stored = StoredTree { version: VERSION, packages: digests, data, inodes };
+    let packages = refer_to_used(&mut inodes, packages);
+    let stored = StoredTree { version: VERSION, packages, data, inodes };
     let body = postcard::to_stdvec(&stored).map_err(io::Error::other).map_err(failed(TREE))?;
     let bytes = [&Sha256Digest::of(&body).as_bytes()[..], &body].concat();
     fs::write(folder.join(TREE), bytes).map_err(failed(TREE))
+}
+
+/// Renumbers the packages to those that contents are in, and returns their digests: a tree is of use wherever these are at hand,
+/// whatever else an image has.
+fn refer_to_used(inodes: &mut [StoredInode], packages: &Packages) -> Vec<[u8; 32]> {
+    let mut numbers = BTreeMap::new();
+    let sources =
+        || inodes.iter().filter_map(|inode| if let StoredKind::File(content) = &inode.kind { Some(content.source) } else { None });
+    sources().filter(|source| *source > 0).for_each(|source| drop(numbers.insert(source, 0)));
+    (1..).zip(numbers.values_mut()).for_each(|(number, new)| *new = number);
+    for inode in inodes.iter_mut() {
+        if let StoredKind::File(content) = &mut inode.kind
+            && let Some(number) = numbers.get(&content.source)
+        {
+            content.source = *number;
+        }
+    }
+    let digest = |source: &u32| Some(*packages.files.get(usize::try_from(*source).ok()?.checked_sub(1)?)?.0.as_bytes());
+    numbers.keys().filter_map(digest).collect()
 }
 
 /// Returns the reference to a package that has a content, if the origin of the file refers to one and has the same bytes.
@@ -400,6 +419,25 @@ mod tests {
             assert_eq!(fs::read(again.join(name)).unwrap(), fs::read(entry.join(name)).unwrap(), "{name} depends on where contents were");
         }
         verify(&entry).unwrap();
+    }
+
+    #[test]
+    fn only_the_packages_that_a_tree_refers_to_are_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, origin, packages) = sample(folder.path());
+        let other = folder.path().join("other");
+        fs::write(&other, "another image's package").unwrap();
+        let other = (Sha256Digest::of(b"other"), HostFile::open(&other).unwrap());
+        let more = Packages::new([vec![other], packages.files.clone()].concat());
+        let mut written = Vec::new();
+        for (name, packages) in [("alone", &packages), ("among-others", &more)] {
+            let entry = folder.path().join(name);
+            fs::create_dir(&entry).unwrap();
+            save(&entry, &tree, &origin, packages).unwrap();
+            written.push(fs::read(entry.join(TREE)).unwrap());
+        }
+        assert!(written[0] == written[1], "what else there is changes what is written");
+        assert!(load(&folder.path().join("among-others"), &packages).is_ok());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! `oic` unpacks packages itself and lets the guest only configure them. Whether that gives the system that the distribution's own
 //! tools give is not a matter of belief: both trees are listed, every file with its kind, mode, owner, extended attributes and
-//! content, and dpkg's database field by field. What differs must be justified by a [rule](rules), and every rule is in
+//! content, and dpkg's database field by field. What differs must be justified by a rule, and every rule is in
 //! `docs/installed-state.md`.
 //!
 //! ```text

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A lock that fits is used as it is, without asking any repository. Parsed indexes are kept in the store, by the digest of
-//! the verified file that they were made from ([`index`]).
+//! the verified file that they were made from (`index`).
 //!
-//! What the two package families do in their own ways is in [`deb`] and [`rpm`]: how repositories become a choice of packages, and
+//! What the two package families do in their own ways is in `deb` and `rpm`: how repositories become a choice of packages, and
 //! what a package file must pass beyond its digest. Everything else is here, once.
 
 mod deb;

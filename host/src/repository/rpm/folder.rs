@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::{Header, PackageHeader};
 use crate::{
+    causes,
     digest::Sha256Digest,
     repository::{RepositoryProblem, folder},
 };
@@ -73,7 +74,7 @@ fn describe(root: &Path, below: &PathBuf) -> Result<Option<(String, u64)>, Repos
     let path = root.join(below);
     let failed = |reason: String| RepositoryProblem::FolderPackage { path: path.display().to_string(), reason };
     let mut file = BufReader::new(File::open(&path).map_err(|error| failed(error.to_string()))?);
-    let package = PackageHeader::read(&mut file).map_err(|error| failed(folder::words(&error)))?;
+    let package = PackageHeader::read(&mut file).map_err(|error| failed(causes::in_one_line(&error)))?;
     let id = package.id().map_err(|error| failed(error.to_string()))?;
     if id.arch == "src" {
         return Ok(None);

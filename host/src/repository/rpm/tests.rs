@@ -16,7 +16,7 @@ use std::error::Error;
 const NOW: u64 = crate::repository::testing::NOW;
 
 fn words(error: &dyn Error) -> String {
-    crate::repository::folder::words(error)
+    crate::causes::in_one_line(error)
 }
 
 /// Numbers that look random and are the same each time.

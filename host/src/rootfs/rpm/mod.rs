@@ -11,7 +11,7 @@
 //! reads. Since the image need not contain rpm, and an empty root contains none in any case, the guest starts it from a disk of its
 //! own, the *tools disk*: rpm's packages with everything that they need, unpacked without running a script.
 //!
-//! A stored package differs from the downloaded one in one thing only: the payload is not compressed (see [`stored`]). Headers
+//! A stored package differs from the downloaded one in one thing only: the payload is not compressed (see `stored`). Headers
 //! are the same byte for byte, and so is what rpm writes into its database.
 
 mod cpio;
