@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //!
-//! * It stands in for scripts that it was compared with ([`KNOWN_SCRIPTS`]), byte by byte of what they leave, and for nothing else.
+//! * It stands in for scripts that it was compared with (`KNOWN_SCRIPTS`), byte by byte of what they leave, and for nothing else.
 //! * It takes on the plain case alone: nothing collected yet, no certificates of the administrator's, no hooks, names that a shell
 //!   reads as they are. For all else [`update`] returns none, before it has changed anything, and the script runs.
 

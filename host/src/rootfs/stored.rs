@@ -168,10 +168,8 @@ pub fn save(folder: &Path, tree: &RootTree, origin: &RootTree, packages: &Packag
 /// Renumbers the packages to those that contents are in, and returns their digests: a tree is of use wherever these are at hand,
 /// whatever else an image has.
 fn refer_to_used(inodes: &mut [StoredInode], packages: &Packages) -> Vec<[u8; 32]> {
-    let mut numbers = BTreeMap::new();
-    let sources =
-        || inodes.iter().filter_map(|inode| if let StoredKind::File(content) = &inode.kind { Some(content.source) } else { None });
-    sources().filter(|source| *source > 0).for_each(|source| drop(numbers.insert(source, 0)));
+    let source = |inode: &StoredInode| if let StoredKind::File(content) = &inode.kind { content.source } else { 0 };
+    let mut numbers: BTreeMap<u32, u32> = inodes.iter().map(source).filter(|source| *source > 0).map(|source| (source, 0)).collect();
     (1..).zip(numbers.values_mut()).for_each(|(number, new)| *new = number);
     for inode in inodes.iter_mut() {
         if let StoredKind::File(content) = &mut inode.kind
