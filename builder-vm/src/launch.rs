@@ -145,7 +145,7 @@ impl Prepared {
         let started = Instant::now();
         let vmm = Child::start(launch).map_err(|source| LaunchError::Start { program, source })?;
         let console = Console::open(console, output).map_err(|source| LaunchError::Wiring { what: "the console's reader", source })?;
-        Ok(Launched { vm: Vm { vmm, servers, console, started, config: self.config, _runtime: self.runtime }, control })
+        Ok(Launched { vm: Vm { vmm, servers, console, started, config: self.config, runtime: self.runtime }, control })
     }
 }
 
@@ -184,7 +184,7 @@ pub(crate) struct Vm {
     pub(crate) console: Console,
     pub(crate) started: Instant,
     pub(crate) config: VmConfig,
-    _runtime: RuntimeDir,
+    runtime: RuntimeDir,
 }
 
 /// How waiting for QEMU's end ended.
@@ -235,6 +235,12 @@ impl Launched {
     #[must_use]
     pub fn console(&self) -> &Console {
         &self.vm.console
+    }
+
+    /// Returns the private folder, which a program that ends without dropping this value has to remove itself.
+    #[must_use]
+    pub fn private_folder(&self) -> &Path {
+        self.vm.runtime.path()
     }
 
     /// Returns the process id of QEMU while it runs, for measurements.

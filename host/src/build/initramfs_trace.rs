@@ -69,6 +69,8 @@ const INDIFFERENT: [&str; 12] = [
     "/var/log/",
 ];
 
+/// Where generators put what they make an image of.
+const TEMPORARY: &[u8] = b"/var/tmp";
 /// The databases of accounts, of which only the system's part counts.
 const ACCOUNTS: [&str; 2] = ["/etc/passwd", "/etc/group"];
 /// The first number that is not a system account's.
@@ -193,6 +195,14 @@ impl Trace {
     pub(super) fn apply(&self, tree: &mut RootTree, time: i64) -> Result<(), crate::rootfs::TreeError> {
         for (path, mode, bytes) in &self.made {
             tree.write_file(path, Content::bytes(bytes.clone()), *mode, time)?;
+        }
+        // A generator that runs leaves its time on the folders that it makes files in, temporary ones too.
+        let above = |path: &[u8]| path.iter().rposition(|byte| *byte == b'/').map(|at| path[..at].to_vec());
+        let folders = self.made.iter().filter_map(|(path, ..)| above(path)).chain([TEMPORARY.into()]);
+        for folder in folders {
+            if let Some(id) = tree.resolve(folder) {
+                tree.inode_mut(id).metadata.mtime = time;
+            }
         }
         Ok(())
     }

@@ -211,6 +211,7 @@ impl Layers<'_> {
         root::reserve_disk(&disk, size)?;
         let guest = guest(self.spec, self.toolchain, &disk, self.host, self.work)?;
         let started = session::start(&guest, VmNeeds::from(&plan))?;
+        self.options.host.scratch.add(started.private_folder());
         stage(self.observer, Stage::Root, || {
             Ok::<_, BuildError>((root::make_disk(&self.toolchain.disk.ext4, tree, &disk, size, plan.source_date_epoch)?, false))
         })?;
@@ -224,6 +225,7 @@ impl Layers<'_> {
     fn compose_again(&self, disk: &Path, plan: ComposePlan) -> Result<(), BuildError> {
         let guest = guest(self.spec, self.toolchain, disk, self.host, self.work)?;
         let started = session::start(&guest, VmNeeds::from(&plan))?;
+        self.options.host.scratch.add(started.private_folder());
         session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;
         stop_if_cancelled(self.options)
     }

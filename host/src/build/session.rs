@@ -110,6 +110,13 @@ pub(super) struct StartingVm {
     needs: VmNeeds,
 }
 
+impl StartingVm {
+    /// Returns the VM's private folder, which a program that ends without dropping this value has to remove itself.
+    pub(super) fn private_folder(&self) -> &std::path::Path {
+        self.launched.private_folder()
+    }
+}
+
 /// Starts a builder VM and does not wait for it.
 ///
 /// # Errors

@@ -45,6 +45,11 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Wor
 pub struct Scratch(Arc<Mutex<Vec<PathBuf>>>);
 
 impl Scratch {
+    /// Adds a folder that somebody else removes unless the program ends before.
+    pub(super) fn add(&self, path: &Path) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+    }
+
     /// Removes all of them, in use or not, for a program that is about to end.
     pub fn remove(&self) {
         for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -74,7 +79,7 @@ impl WorkDir {
         let guard = File::create(folder.path().join(GUARD)).map_err(failed("write in", folder.path()))?;
         guard.lock().map_err(failed("guard", folder.path()))?;
         let path = folder.keep();
-        scratch.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        scratch.add(&path);
         Ok(Self { path, scratch: scratch.clone(), _guard: guard })
     }
 
