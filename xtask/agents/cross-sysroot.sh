@@ -64,7 +64,7 @@ rm -rf "$dest/debs"
 
 usr=$dest/root/usr
 mkdir -p "$usr/lib/rustlib/src/rust"
-ln -sfn "$(echo "$dest"/src/usr/src/rustc-*/library)" "$usr/lib/rustlib/src/rust/library"
+ln -sfnr "$(echo "$dest"/src/usr/src/rustc-*/library)" "$usr/lib/rustlib/src/rust/library"
 for pair in x86_64:amd64 aarch64:arm64 riscv64gc:riscv64; do
     musl=$(echo "$dest"/musl/*_"${pair#*:}".deb/usr/lib/*-linux-musl)
     [ -d "$musl" ] || continue
@@ -78,13 +78,15 @@ for pair in x86_64:amd64 aarch64:arm64 riscv64gc:riscv64; do
 done
 rm -rf "$dest/musl"
 
-# Started through its own loader: this machine's glibc may be older. Written last: it marks the folder as complete.
-loader=$(find "$dest/root" -name ld-linux-x86-64.so.2 -path '*x86_64-linux-gnu*' | head -n 1)
+# Started through its own loader: this machine's glibc may be older. It finds everything from its own place, so that the folder can be
+# reached under another name. Written last: it marks the folder as complete.
+loader=$(cd "$dest" && find root -name ld-linux-x86-64.so.2 -path '*x86_64-linux-gnu*' | head -n 1)
 [ -n "$loader" ] || fail "the packages brought no loader"
-libraries=$usr/lib/x86_64-linux-gnu:$dest/root/lib/x86_64-linux-gnu
 cat >"$dest/rustc.new" <<END
 #!/bin/sh
-exec "$loader" --library-path "$libraries" "$usr/bin/rustc" --sysroot "$usr" "\$@"
+here=\${0%/*}
+exec "\$here/$loader" --library-path "\$here/root/usr/lib/x86_64-linux-gnu:\$here/root/lib/x86_64-linux-gnu" \\
+    "\$here/root/usr/bin/rustc" --sysroot "\$here/root/usr" "\$@"
 END
 chmod +x "$dest/rustc.new"
 "$dest/rustc.new" -V

@@ -14,6 +14,7 @@
 
 use std::{
     env, fs,
+    io::ErrorKind,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -268,6 +269,7 @@ fn cargo_build(place: &Place<'_>, target: &str, toolchain: &Toolchain) -> anyhow
         Toolchain::HostGlibc => {}
         Toolchain::Rustup => flags.extend(lld_flags()?),
         Toolchain::Private(sysroot) => {
+            let sysroot = &inside(place.root, sysroot)?;
             flags.extend(lld_flags()?);
             flags.push(remap(sysroot, "/rust"));
             // Building std is an unstable part of cargo, which this variable opens on a stable one.
@@ -278,6 +280,22 @@ fn cargo_build(place: &Place<'_>, target: &str, toolchain: &Toolchain) -> anyhow
     // Flags of the target, not of everything: build scripts run on this machine.
     command.env(format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_")), flags.join(" "));
     Ok(command)
+}
+
+/// Gives the private toolchain a name in the workspace. Cargo names crates by their path, relative to the workspace where it can be:
+/// with std's sources under a name outside, the place of the workspace would show in every symbol.
+fn inside(root: &Path, sysroot: &Path) -> anyhow::Result<PathBuf> {
+    let link = root.join("target/agents-rust");
+    if fs::read_link(&link).is_ok_and(|target| target == sysroot) {
+        return Ok(link);
+    }
+    fs::create_dir_all(root.join("target"))?;
+    match fs::remove_file(&link) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context(format!("cannot replace {}", link.display())),
+        _ => {}
+    }
+    symlink(sysroot, &link).with_context(|| format!("cannot make {}", link.display()))?;
+    Ok(link)
 }
 
 /// Returns the flags that link with the linker that comes with Rust.
