@@ -3,6 +3,7 @@
 //! | name | role |
 //! |---|---|
 //! | `oic-enter` | changes the root to `/target` and becomes the program in its arguments |
+//! | `oic-enter-tools` | the same with the tools disk as the root |
 //! | `policy-rc.d` | forbids every action on services (status 101) |
 //! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress to a stream; else becomes the real program |
 //! | `update-ca-certificates` | nothing when it would change nothing; else becomes the real program |
@@ -20,6 +21,8 @@ use std::{
 
 /// The name under which the agent starts programs of the target.
 pub const ENTER: &str = "oic-enter";
+/// The name under which the agent starts programs of the tools disk.
+pub const ENTER_TOOLS: &str = "oic-enter-tools";
 /// Where [`ENTER`] leaves the reason why it could not start a program, in the agent's own tree.
 pub const ENTER_FAILURE: &str = "/enter-failure";
 /// Where the real programs behind stand-ins are, as the target sees it.
@@ -38,7 +41,8 @@ const ACTION_FORBIDDEN: u8 = 101;
 pub fn run(name: &OsStr, arguments: &[OsString]) -> ExitCode {
     let base = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
     match base.as_ref() {
-        ENTER => enter(arguments),
+        ENTER => enter(crate::target::MOUNT_POINT, arguments),
+        ENTER_TOOLS => enter(crate::target::TOOLS, arguments),
         "policy-rc.d" => ExitCode::from(ACTION_FORBIDDEN),
         "oic-guest-agent" | "init" => {
             complain(format_args!("oic-guest-agent {}: runs as PID 1 of a builder VM only", env!("CARGO_PKG_VERSION")));
@@ -90,10 +94,10 @@ fn no_folder_is_newer(folder: &Path, than: std::time::SystemTime) -> bool {
 }
 
 /// Changes the root and becomes the program.
-fn enter(arguments: &[OsString]) -> ExitCode {
+fn enter(root: &str, arguments: &[OsString]) -> ExitCode {
     // Opened before the root changes; closed by a successful exec.
     let failure = fs::File::create(ENTER_FAILURE);
-    let reason = change_root().map_or_else(|error| error, |()| become_program(arguments));
+    let reason = change_root(root).map_or_else(|error| error, |()| become_program(arguments));
     if let Ok(mut failure) = failure {
         // Without the reason the parent still sees the exit status.
         let _ = write!(failure, "{reason}");
@@ -101,12 +105,12 @@ fn enter(arguments: &[OsString]) -> ExitCode {
     ExitCode::from(127)
 }
 
-/// Makes `/target` the root of a new session.
-fn change_root() -> io::Result<()> {
+/// Makes a folder the root of a new session.
+fn change_root(root: &str) -> io::Result<()> {
     // Fails only for a group leader, which is as good.
     let _ = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    rustix::process::chroot(crate::target::MOUNT_POINT)?;
+    rustix::process::chroot(root)?;
     rustix::process::chdir("/")?;
     Ok(())
 }

@@ -39,6 +39,7 @@ pub struct Program {
     argv: Vec<String>,
     env: Vec<(String, String)>,
     input: Option<Vec<u8>>,
+    enter: &'static str,
 }
 
 /// How a program ended.
@@ -55,7 +56,7 @@ pub struct Ended {
 impl Program {
     /// Returns a program with its arguments. It is looked for along the fixed `PATH` unless it is a path.
     pub fn new<'a>(argv: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { argv: argv.into_iter().map(str::to_owned).collect(), env: Vec::new(), input: None }
+        Self { argv: argv.into_iter().map(str::to_owned).collect(), env: Vec::new(), input: None, enter: applet::ENTER }
     }
 
     /// Adds arguments.
@@ -69,6 +70,13 @@ impl Program {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Takes it from the tools disk, which becomes its root, instead of from the target.
+    #[must_use]
+    pub fn in_tools(mut self) -> Self {
+        self.enter = applet::ENTER_TOOLS;
         self
     }
 
@@ -118,6 +126,20 @@ impl Ended {
 /// Receives dpkg's status lines; the events are there to tell the host.
 pub type StatusLines<'s> = &'s mut dyn FnMut(&str, &mut Events<'_>);
 
+/// Looks at each line of output before it goes to the host.
+pub type Lookout<'s> = &'s mut dyn FnMut(&str, &mut Events<'_>) -> Verdict;
+
+/// What becomes of a line of output, and of the program that printed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The line goes to the host.
+    Show,
+    /// The line is for the agent alone.
+    Hide,
+    /// The program is killed.
+    Stop,
+}
+
 /// What programs are started with.
 #[expect(missing_debug_implementations, reason = "events have nothing to show")]
 pub struct Shell<'a, 'c> {
@@ -161,8 +183,25 @@ impl Shell<'_, '_> {
     ///
     /// # Errors
     /// Fails when it cannot be started.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn run(&mut self, program: &Program, status: Option<StatusLines<'_>>) -> Result<Ended, AgentError> {
+        self.run_watched(program, status, None)
+    }
+
+    /// Runs a program to its end, or until `lookout` has seen enough.
+    ///
+    /// # Errors
+    /// Fails when it cannot be started.
+    pub fn watch(&mut self, program: &Program, lookout: Lookout<'_>) -> Result<Ended, AgentError> {
+        self.run_watched(program, None, Some(lookout))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    fn run_watched(
+        &mut self,
+        program: &Program,
+        status: Option<StatusLines<'_>>,
+        lookout: Option<Lookout<'_>>,
+    ) -> Result<Ended, AgentError> {
         let name = program.argv.first().cloned().unwrap_or_default();
         let broken = |error: io::Error| failure::system("start", &name, error);
         let (output, output_end) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| broken(error.into()))?;
@@ -177,7 +216,7 @@ impl Shell<'_, '_> {
         let _ = fs::remove_file(applet::ENTER_FAILURE);
         let mut command = Command::new(SELF);
         let takes_number = |word: &String| status_end.is_some() && word == "{status}";
-        command.arg0(applet::ENTER).args(program.argv.iter().map(|word| if takes_number(word) { &number } else { word }));
+        command.arg0(program.enter).args(program.argv.iter().map(|word| if takes_number(word) { &number } else { word }));
         command.env_clear().envs(self.env.iter().cloned()).envs(program.env.iter().cloned());
         command.stdin(if program.input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(output_end.try_clone().map_err(broken)?).stderr(output_end);
@@ -189,7 +228,7 @@ impl Shell<'_, '_> {
         }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| broken(io::ErrorKind::InvalidData.into()))?;
         let mut watch = Watch::new(output, status_lines).map_err(broken)?;
-        let ended = watch.wait(pid, self.events, status).map_err(broken)?;
+        let ended = watch.wait(pid, self.events, status, lookout).map_err(broken)?;
         match fs::read_to_string(applet::ENTER_FAILURE) {
             Ok(reason) if !reason.is_empty() => {
                 Err(AgentError { kind: AgentErrorKind::NotStarted { program: name, reason }, output: Vec::new() })
@@ -204,15 +243,23 @@ struct Watch {
     output: Lines,
     status: Option<Lines>,
     tail: VecDeque<String>,
+    /// Whether the lookout has had the program killed.
+    stopped: bool,
 }
 
 impl Watch {
     fn new(output: OwnedFd, status: Option<OwnedFd>) -> io::Result<Self> {
-        Ok(Self { output: Lines::new(output)?, status: status.map(Lines::new).transpose()?, tail: VecDeque::new() })
+        Ok(Self { output: Lines::new(output)?, status: status.map(Lines::new).transpose()?, tail: VecDeque::new(), stopped: false })
     }
 
     /// Passes lines on until the program ends, and then those that are left in the pipes.
-    fn wait(&mut self, pid: Pid, events: &mut Events<'_>, mut sink: Option<StatusLines<'_>>) -> io::Result<WaitStatus> {
+    fn wait(
+        &mut self,
+        pid: Pid,
+        events: &mut Events<'_>,
+        mut sink: Option<StatusLines<'_>>,
+        mut lookout: Option<Lookout<'_>>,
+    ) -> io::Result<WaitStatus> {
         let process = pidfd_open(pid, PidfdFlags::empty())?;
         let pause = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
         loop {
@@ -225,33 +272,52 @@ impl Watch {
             }
             // Asked before the last reading: whatever the program wrote is in the pipes by then.
             let ended = sys::reap(Some(pid));
-            self.read(events, &mut sink)?;
+            self.read(events, &mut sink, &mut lookout)?;
+            if self.stopped {
+                // One that has just ended is what we want.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
             if events.is_broken() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             if let Some(status) = ended {
-                self.finish(events, &mut sink);
+                self.finish(events, &mut sink, &mut lookout);
                 return Ok(status);
             }
         }
     }
 
     /// Reads what is in the pipes now.
-    fn read(&mut self, events: &mut Events<'_>, sink: &mut Option<StatusLines<'_>>) -> io::Result<()> {
+    fn read(&mut self, events: &mut Events<'_>, sink: &mut Option<StatusLines<'_>>, lookout: &mut Option<Lookout<'_>>) -> io::Result<()> {
         if let (Some(status), Some(sink)) = (&mut self.status, sink) {
             status.read(&mut |line| sink(line, events))?;
         }
-        let tail = &mut self.tail;
-        self.output.read(&mut |line| remember(tail, line, events))
+        let (tail, stopped) = (&mut self.tail, &mut self.stopped);
+        self.output.read(&mut |line| look(tail, stopped, line, events, lookout))
     }
 
     /// Passes on lines that have no end.
-    fn finish(&mut self, events: &mut Events<'_>, sink: &mut Option<StatusLines<'_>>) {
+    fn finish(&mut self, events: &mut Events<'_>, sink: &mut Option<StatusLines<'_>>, lookout: &mut Option<Lookout<'_>>) {
         if let (Some(status), Some(sink)) = (&mut self.status, sink) {
             status.finish(&mut |line| sink(line, events));
         }
-        let tail = &mut self.tail;
-        self.output.finish(&mut |line| remember(tail, line, events));
+        let (tail, stopped) = (&mut self.tail, &mut self.stopped);
+        self.output.finish(&mut |line| look(tail, stopped, line, events, lookout));
+    }
+}
+
+/// Does with a line of output what the lookout says; what a program prints after it was stopped is of no interest.
+fn look(tail: &mut VecDeque<String>, stopped: &mut bool, line: &str, events: &mut Events<'_>, lookout: &mut Option<Lookout<'_>>) {
+    if *stopped {
+        return;
+    }
+    match lookout.as_mut().map_or(Verdict::Show, |lookout| lookout(line, events)) {
+        Verdict::Show => remember(tail, line, events),
+        Verdict::Hide => {}
+        Verdict::Stop => {
+            remember(tail, line, events);
+            *stopped = true;
+        }
     }
 }
 

@@ -86,6 +86,7 @@ fn run_steps(plan: &ComposePlan, target: &Target, events: &mut Events<'_>, kerne
 fn run_step(wanted: &Step, context: &mut Context<'_, '_, '_>) -> Result<(), AgentError> {
     match wanted {
         Step::InstallDeb(install) => step::install_deb::run(install, context),
+        Step::InstallRpm(install) => step::install_rpm::run(install, context),
         Step::WriteFiles(files) => step::files::run(files, context),
         Step::CreateUsers(users) => step::users::run(users, context),
         Step::Services(services) => step::services::run(services, context),

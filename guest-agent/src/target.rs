@@ -7,6 +7,7 @@
 //! ├── run, tmp       tmpfs: what programs leave there ends with the session
 //! └── run/oic/store  the package store, read-only, while packages are installed
 //! /store             the same share in the agent's own tree
+//! /tools             /dev/vdb, ext4, read-only: the installer of packages that need one, with /target and /store inside
 //! ```
 //!
 //! Folders that serve as mount points are made when the target lacks them. [`Target::unmount`] takes down whatever is
@@ -18,7 +19,7 @@ use oic_protocol::{AgentError, ComposePlan};
 use rustix::{
     fs::{CWD, FileType, Mode},
     io::Errno,
-    mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount},
+    mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, unmount},
 };
 
 use crate::{failure, rootfs::Rootfs, sys};
@@ -27,10 +28,13 @@ use crate::{failure, rootfs::Rootfs, sys};
 pub const MOUNT_POINT: &str = "/target";
 /// Where the store is in the agent's own tree.
 pub const STORE: &str = "/store";
+/// Where the tools disk is in the agent's own tree.
+pub const TOOLS: &str = "/tools";
 /// Where programs of the target see the store.
 pub const STORE_INSIDE: &str = "/run/oic/store";
 
 const DISK: &str = "/dev/vda";
+const TOOLS_DISK: &str = "/dev/vdb";
 /// The disk is scratch until the session ends well, and the host keeps its own cache of it: nothing in here is worth
 /// waiting for a write.
 const DISK_OPTIONS: &str = "barrier=0,noauto_da_alloc,noinit_itable";
@@ -75,6 +79,33 @@ impl Target {
         }
         rustix::fs::sync();
         Ok(())
+    }
+}
+
+/// The mounted tools disk, for as long as it is needed.
+#[derive(Debug)]
+pub struct ToolsDisk(());
+
+impl ToolsDisk {
+    /// Mounts the disk, and the target and the store inside it.
+    ///
+    /// # Errors
+    /// Fails with the mount that the kernel refused.
+    pub fn mount() -> Result<Self, AgentError> {
+        mount_at(TOOLS_DISK, Path::new(TOOLS), "ext4", MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOATIME, "")?;
+        let mounted = Self(());
+        for folder in [MOUNT_POINT, STORE] {
+            let inside = Path::new(TOOLS).join(folder.trim_start_matches('/'));
+            mount_bind_recursive(folder, &inside).map_err(|error| failure::system("mount", inside.display(), error))?;
+        }
+        Ok(mounted)
+    }
+}
+
+impl Drop for ToolsDisk {
+    fn drop(&mut self) {
+        // With all that is mounted in it. It is read-only: what still holds it keeps nothing from the target's disk.
+        let _ = unmount(TOOLS, UnmountFlags::DETACH);
     }
 }
 

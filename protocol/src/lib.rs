@@ -48,8 +48,8 @@ mod version;
 pub use event::{AgentEvent, LogLevel};
 pub use hello::{Hello, HelloAck};
 pub use plan::{
-    AccountPassword, ComposePlan, DebInstall, FileContent, FileEntry, Hook, InitramfsCompression, InitramfsPlan, ScriptedPackage, Seal,
-    ServicePlan, Step, StoreBlob, UserAccount,
+    AccountPassword, ComposePlan, DebInstall, FileContent, FileEntry, Hook, InitramfsCompression, InitramfsPlan, RpmInstall,
+    ScriptedPackage, Seal, ServicePlan, Step, StoreBlob, UserAccount,
 };
 pub use report::{AgentError, AgentErrorKind, ComposeReport, KernelReport, Outcome};
 pub use version::{PROTOCOL_VERSION, ProtocolVersion};

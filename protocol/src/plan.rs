@@ -40,6 +40,19 @@ pub enum Step {
     Initramfs(InitramfsPlan),
     /// Removes what must not be in an image and checks what must.
     Seal(Seal),
+    /// Installs packages of the RPM family.
+    InstallRpm(RpmInstall),
+}
+
+/// What rpm installs in one transaction into an empty root.
+///
+/// The second disk (`/dev/vdb`, ext4, read-only) has the distribution's own rpm with all that it needs to run, and the empty
+/// folders `/target` and `/store`. rpm runs with that disk as its root, installs into `/target` and reads packages from `/store`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpmInstall {
+    /// The packages, each by name, version and architecture as rpm writes them. Their order means nothing: rpm finds its own.
+    pub packages: Vec<StoreBlob>,
 }
 
 /// How the host left the packages, and what the agent does with them.

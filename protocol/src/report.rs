@@ -82,7 +82,7 @@ pub enum AgentErrorKind {
     PackageScript {
         /// The package.
         package: String,
-        /// `preinst`, `postinst` or `trigger`.
+        /// `preinst`, `postinst` or `trigger`; rpm's name of it, `%post`, in the RPM family.
         script: String,
         /// The script's exit status where it is known.
         exit_code: Option<i32>,

@@ -6,6 +6,8 @@ pub mod files;
 pub mod hook;
 pub mod initramfs;
 pub mod install_deb;
+pub mod install_rpm;
+mod rpm;
 pub mod seal;
 pub mod services;
 mod status;

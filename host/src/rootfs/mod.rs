@@ -17,6 +17,7 @@ pub mod deb;
 pub mod dpkg;
 pub mod normalize;
 pub mod path;
+pub mod rpm;
 pub mod tar;
 pub mod tar_read;
 pub mod tree;
