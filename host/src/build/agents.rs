@@ -5,6 +5,8 @@
 
 use std::io;
 
+use crate::digest::Sha256Digest;
+
 /// Architecture and zstd-compressed file of each agent.
 const AGENTS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/agents.rs"));
 
@@ -53,6 +55,12 @@ fn listed(carried: &[&str]) -> String {
 #[must_use]
 pub fn carried() -> Vec<&'static str> {
     AGENTS.iter().map(|(arch, _)| *arch).collect()
+}
+
+/// Returns the digest of the agent for an architecture as this program carries it; none when it carries none.
+#[must_use]
+pub fn digest(arch: &str) -> Option<Sha256Digest> {
+    AGENTS.iter().find(|(name, _)| *name == arch).map(|(_, packed)| Sha256Digest::of(packed))
 }
 
 /// Returns the agent for an architecture: one static executable, `/init` of the builder VM.

@@ -2,6 +2,7 @@
 
 pub mod agents;
 mod contents;
+mod fingerprint;
 mod image;
 mod options;
 mod outputs;
@@ -9,6 +10,7 @@ mod outputs;
 mod planning_tests;
 mod prepare;
 pub mod progress;
+mod published;
 pub mod resolve;
 mod root;
 mod session;
@@ -40,14 +42,16 @@ use crate::{
     disk::identity::ImageIdentity,
     fetch::FetchError,
     lock::LockError,
-    report::manifest::FileRecord,
+    report::manifest::{FileRecord, OutputRecord},
     store::{self, Bucket, Store, StoreError},
     toolchain::{ToolError, VmImageError},
 };
+use fingerprint::Inputs;
 use image::Finish;
 use outputs::Described;
 use prepare::{Host, Toolchain};
-use progress::{Observer, Stage, stage};
+use progress::{Event, Level, Observer, Stage, stage};
+use published::Standing;
 use session::Guest;
 use workdir::WorkDir;
 
@@ -152,8 +156,20 @@ pub fn lock(spec: &ImageSpec, options: &LockOptions, observer: &dyn Observer) ->
 /// Fails at the first stage that does; the output folder then has what it had before.
 pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) -> Result<BuildOutcome, BuildError> {
     let disk = refuse(spec)?;
+    if let Some(outputs) = unchanged(spec, options, observer)? {
+        return Ok(BuildOutcome { outputs, up_to_date: true });
+    }
     let host = Host::open(&options.host, observer)?;
     let (locked, _) = host.lock(spec, &options.lock_file, options.lock_use)?;
+    let inputs = Inputs::of(spec, &locked.image, &locked.deciding_tools(), &host.store)?;
+    match Inputs::unknown(spec).map_or_else(|| published::standing(&host.store, options, &inputs), |why| Standing::Due(why.to_owned())) {
+        // A lock that was made anew may still choose what it chose before.
+        Standing::UpToDate(outputs) => {
+            tell_up_to_date(observer);
+            return Ok(BuildOutcome { outputs, up_to_date: true });
+        }
+        Standing::Due(reason) => observer.event(&Event::Decision { subject: "outputs", reused: false, reason: &reason }),
+    }
     let (packages, tool_packages) = host.fetch(spec, &locked)?;
     let toolchain = host.tools(spec, &locked, &tool_packages)?;
     stop_if_cancelled(options)?;
@@ -200,7 +216,32 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
     let outputs =
         stage(observer, Stage::Report, || Ok::<_, BuildError>((outputs::publish(&described, &artifacts, &work, options)?, false)))?;
-    Ok(BuildOutcome { outputs })
+    published::note(&host.store, options, inputs, &outputs)?;
+    Ok(BuildOutcome { outputs, up_to_date: false })
+}
+
+/// Returns the outputs of an earlier build when nothing that they are made of has changed since. Asks neither the network nor
+/// any other program, and reads nothing that is large.
+fn unchanged(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) -> Result<Option<Vec<OutputRecord>>, BuildError> {
+    if options.lock_use == LockUse::Renew || Inputs::unknown(spec).is_some() {
+        return Ok(None);
+    }
+    let Some((image, tools)) = prepare::locked_already(spec, &options.lock_file)? else { return Ok(None) };
+    let store = Store::open(&options.host.cache_dir)?;
+    let inputs = Inputs::of(spec, &image, &tools.iter().collect::<Vec<_>>(), &store)?;
+    match published::standing(&store, options, &inputs) {
+        Standing::UpToDate(outputs) => {
+            tell_up_to_date(observer);
+            Ok(Some(outputs))
+        }
+        Standing::Due(_) => Ok(None),
+    }
+}
+
+fn tell_up_to_date(observer: &dyn Observer) {
+    let reason = "nothing has changed since the last build";
+    observer.event(&Event::Message { level: Level::Note, text: &format!("{reason}: its outputs are up to date") });
+    observer.event(&Event::Decision { subject: "outputs", reused: true, reason });
 }
 
 /// Fails with every field that is not built yet, and returns the disk.

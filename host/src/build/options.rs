@@ -59,6 +59,8 @@ pub struct BuildOptions {
 pub struct BuildOutcome {
     /// The files in the output folder, sorted by name.
     pub outputs: Vec<OutputRecord>,
+    /// Whether they were all there already, so that nothing was done.
+    pub up_to_date: bool,
 }
 
 /// What to lock, and where.

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The checksums, written last: a folder that has them is complete.
-const CHECKSUMS: &str = "SHA256SUMS";
+pub(super) const CHECKSUMS: &str = "SHA256SUMS";
 const MANIFEST: &str = "manifest.json";
 const GRAPH: &str = "deps.dot";
 

@@ -41,6 +41,37 @@ pub(super) struct Locked {
     pub(super) tools: Vec<(ToolSet, Arch, LockedTools)>,
 }
 
+impl Locked {
+    /// Returns the tools that may decide what outputs hold, in the order of [`DECIDING`]. The emulator only runs the guest.
+    pub(super) fn deciding_tools(&self) -> Vec<&LockedTools> {
+        let find = |wanted: ToolSet| self.tools.iter().find(|(set, _, _)| *set == wanted).map(|(_, _, tools)| tools);
+        DECIDING.into_iter().filter_map(find).collect()
+    }
+}
+
+/// The tool sets that may decide what outputs hold: the filesystem makers, and the kernel that package scripts run on.
+const DECIDING: [ToolSet; 2] = [ToolSet::Disk, ToolSet::Kernel];
+
+/// Returns the sections of the lock that decide what outputs hold, if it has all of them and they fit.
+///
+/// # Errors
+/// Fails when the lock cannot be read.
+pub(super) fn locked_already(spec: &ImageSpec, lock_path: &Path) -> Result<Option<(LockedImage, Vec<LockedTools>)>, BuildError> {
+    let Some(lock) = lock::load(lock_path)? else { return Ok(None) };
+    let Some(image) = resolve::locked_image(spec, &lock) else { return Ok(None) };
+    let target = spec.target.arch;
+    let find = |set: ToolSet| {
+        let arch = if set == ToolSet::Kernel { target } else { Arch::host() };
+        let tools = resolve::locked_tools(&set.name(), arch, set.packages(arch), &lock)?;
+        Ok(tools.map(|mut tools| {
+            tools.packages.retain(|package| set.wants(&package.name));
+            tools
+        }))
+    };
+    let tools = DECIDING.into_iter().map(find).collect::<Result<Option<Vec<_>>, BuildError>>()?;
+    Ok(tools.map(|tools| (image.clone(), tools)))
+}
+
 /// Tools, ready to run.
 pub(super) struct Toolchain {
     pub(super) ext4: Ext4Tools,

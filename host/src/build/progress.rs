@@ -119,6 +119,15 @@ pub enum Event<'a> {
         /// One sentence fragment without a period, like error messages.
         text: &'a str,
     },
+    /// It was decided whether something is made or taken from an earlier build.
+    Decision {
+        /// What: `outputs`, a layer, `initramfs`.
+        subject: &'a str,
+        /// Whether it is taken from an earlier build.
+        reused: bool,
+        /// Why, like messages.
+        reason: &'a str,
+    },
     /// A stage has ended well.
     StageFinished {
         /// Which.

@@ -151,8 +151,7 @@ pub fn resolve(
 ) -> Result<Resolved<LockedImage>, ResolveError> {
     refuse(spec)?;
     let arch = spec.target.arch;
-    let inputs =
-        SolveInputs { arch, requests: &spec.system.packages, repositories: &spec.repositories, base: "required", recommends: false };
+    let inputs = image_inputs(spec);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
     let what = || format!("{} on {arch}", spec.name);
@@ -171,6 +170,39 @@ pub fn resolve(
     };
     let diff = known.map(|image| LockDiff::between(&image.packages, &section.packages));
     Ok(Resolved { section, is_from_lock: false, diff })
+}
+
+/// Returns what the choice of an image's packages depends on.
+fn image_inputs(spec: &ImageSpec) -> SolveInputs<'_> {
+    let arch = spec.target.arch;
+    SolveInputs { arch, requests: &spec.system.packages, repositories: &spec.repositories, base: "required", recommends: false }
+}
+
+/// Returns the lock's choice for an image, if it has one that fits.
+#[must_use]
+pub fn locked_image<'a>(spec: &ImageSpec, lock: &'a PackageLock) -> Option<&'a LockedImage> {
+    let digest = image_inputs(spec).digest();
+    lock.image(spec.target.arch).filter(|image| image.spec == digest)
+}
+
+/// Returns the lock's choice for tools, if it has one that fits.
+///
+/// # Errors
+/// Fails when there are no tools for the architecture.
+pub fn locked_tools(name: &str, arch: Arch, packages: &[&str], lock: &PackageLock) -> Result<Option<LockedTools>, ResolveError> {
+    let repositories = tools_repositories(arch)?;
+    let requests = tool_requests(name, packages);
+    let digest = tool_inputs(arch, &requests, &repositories).digest();
+    Ok(lock.tools(name, arch).filter(|tools| tools.spec == digest).cloned())
+}
+
+fn tool_requests(name: &str, packages: &[&str]) -> Vec<PackageRequest> {
+    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
+    packages.iter().map(request).collect()
+}
+
+fn tool_inputs<'a>(arch: Arch, requests: &'a [PackageRequest], repositories: &'a [Repository]) -> SolveInputs<'a> {
+    SolveInputs { arch, requests, repositories, base: "none", recommends: false }
 }
 
 /// Refuses what this version cannot resolve.
@@ -228,9 +260,8 @@ pub fn resolve_tools(
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedTools>, ResolveError> {
     let repositories = tools_repositories(arch)?;
-    let request = |package: &&str| PackageRequest { name: (*package).to_owned(), version: None, origin: format!("oic's tools `{name}`") };
-    let requests: Vec<_> = packages.iter().map(request).collect();
-    let inputs = SolveInputs { arch, requests: &requests, repositories: &repositories, base: "none", recommends: false };
+    let requests = tool_requests(name, packages);
+    let inputs = tool_inputs(arch, &requests, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.tools(name, arch));
     let what = || format!("oic's tools `{name}` on {arch}");

@@ -153,6 +153,9 @@ pub(crate) struct BuildArgs {
     /// File for the dependency graph [default: deps.dot in the output folder]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) dotfile: Option<PathBuf>,
+    /// Tell why each part of the image was made or taken from an earlier build
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 /// `oic lock`.

@@ -380,6 +380,8 @@ pub(crate) struct BuildSettings {
     pub(crate) offline: bool,
     /// Where the dependency graph goes instead of into the output folder.
     pub(crate) dotfile: Option<PathBuf>,
+    /// Whether to tell why each part was made or not.
+    pub(crate) explain: bool,
 }
 
 impl From<BuildArgs> for BuildSettings {
@@ -397,6 +399,7 @@ impl From<BuildArgs> for BuildSettings {
             lock_use,
             offline: args.lock.offline,
             dotfile: args.dotfile,
+            explain: args.explain,
         }
     }
 }

@@ -18,4 +18,5 @@ mod password;
 mod plan;
 
 pub use password::PasswordError;
+pub(crate) use password::lower as lower_password;
 pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name};

@@ -24,7 +24,7 @@ pub struct PasswordError {
 ///
 /// # Errors
 /// Fails when the implementation of the hash refuses the password.
-pub(super) fn lower(image: &str, user: &str, password: &Password) -> Result<AccountPassword, PasswordError> {
+pub(crate) fn lower(image: &str, user: &str, password: &Password) -> Result<AccountPassword, PasswordError> {
     let (text, hash) = match password {
         Password::Locked => return Ok(AccountPassword::Locked),
         Password::Hashed(hash) => return Ok(AccountPassword::Hash(hash.clone())),

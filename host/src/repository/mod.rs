@@ -31,6 +31,7 @@ mod decompress;
 mod error;
 pub mod mirror;
 mod release;
+pub mod rpm;
 mod signed;
 mod site;
 #[cfg(test)]

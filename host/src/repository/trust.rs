@@ -2,11 +2,17 @@
 //!
 //! Every repository has its own keys; a signature by any other key is no signature. What is parsed later is what sequoia
 //! gives back as the signed content, never the file around it. The rules for algorithms and their end of life are those of
-//! sequoia's standard policy.
+//! sequoia's standard policy, with two exceptions for RPM repositories and packages ([`Rules::Rpm`]):
+//!
+//! - Signatures of version 3 count: rpm wrote them until 2023, and what they cover is the same.
+//! - A key may vouch for its own name with SHA-1, as most distributions' keys do. Keys are bound by whoever gave them, so
+//!   nothing depends on that signature; and forging one takes a second preimage, which nobody can make.
+//!
+//! Content that is signed with SHA-1 or MD5 is refused all the same.
 
 use std::{
     fmt,
-    io::Read as _,
+    io::{self, Read as _},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,14 +23,15 @@ use sequoia_openpgp::{
         CertParser,
         amalgamation::{ValidAmalgamation as _, key::ValidErasedKeyAmalgamation},
     },
-    packet::key::PublicParts,
+    packet::{Tag, key::PublicParts},
     parse::{
         PacketParserBuilder, Parse as _,
         stream::{
             DetachedVerifierBuilder, GoodChecksum, MessageLayer, MessageStructure, VerificationError, VerificationHelper, VerifierBuilder,
         },
     },
-    policy::StandardPolicy,
+    policy::{HashAlgoSecurity, StandardPolicy},
+    types::HashAlgorithm,
 };
 
 use super::date;
@@ -37,6 +44,26 @@ pub(super) const KEY_LIMIT: u64 = 4 << 20;
 
 /// A signature may be this much younger than the clock of this machine.
 const CLOCK_TOLERANCE: u64 = 3600;
+
+/// Which signatures count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// Those of sequoia's standard policy.
+    Standard,
+    /// These, and what rpm's world still has: see the module's documentation.
+    Rpm,
+}
+
+impl Rules {
+    fn policy(self) -> StandardPolicy<'static> {
+        let mut policy = StandardPolicy::new();
+        if self == Self::Rpm {
+            policy.accept_packet_tag_version(Tag::Signature, 3);
+            policy.accept_hash_property(HashAlgorithm::SHA1, HashAlgoSecurity::SecondPreImageResistance);
+        }
+        policy
+    }
+}
 
 /// Fingerprints of keys, in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -196,8 +223,8 @@ impl Keyring {
     /// # Errors
     /// Fails when no key of the keyring made a good signature.
     pub fn verify_inline(&self, bytes: &[u8], now: u64) -> Result<Verified, TrustError> {
-        let policy = StandardPolicy::new();
-        let mut verdict = Verdict::new(self, now);
+        let policy = Rules::Standard.policy();
+        let mut verdict = Verdict::new(self, Rules::Standard, now);
         let text = (|| {
             let builder = VerifierBuilder::from_bytes(bytes)?;
             let mut verifier = builder.with_policy(&policy, system_time(now), &mut verdict)?;
@@ -205,7 +232,8 @@ impl Keyring {
             verifier.by_ref().take(RELEASE_LIMIT).read_to_end(&mut text)?;
             Ok(verifier.message_processed().then_some(text))
         })();
-        verdict.conclude(text, bytes)
+        let (text, signed_by) = verdict.conclude(text, bytes)?;
+        Ok(Verified { text, signed_by })
     }
 
     /// Verifies a file whose signature is another file (`Release` and `Release.gpg`), at a time in seconds since 1970-01-01 UTC.
@@ -213,15 +241,40 @@ impl Keyring {
     /// # Errors
     /// Fails when no key of the keyring made a good signature.
     pub fn verify_detached(&self, bytes: &[u8], signature: &[u8], now: u64) -> Result<Verified, TrustError> {
-        let policy = StandardPolicy::new();
-        let mut verdict = Verdict::new(self, now);
-        let text = (|| {
+        let signed_by = self.verify_reader(bytes, signature, Rules::Standard, now)?;
+        Ok(Verified { text: bytes.to_owned(), signed_by })
+    }
+
+    /// Verifies `repomd.xml` against its signature, at a time in seconds since 1970-01-01 UTC, and returns the fingerprint of the
+    /// key that made it.
+    ///
+    /// # Errors
+    /// Fails when no key of the keyring made a good signature.
+    pub fn verify_repomd(&self, bytes: &[u8], signature: &[u8], now: u64) -> Result<String, TrustError> {
+        self.verify_reader(bytes, signature, Rules::Rpm, now)
+    }
+
+    /// Verifies everything that `content` yields against signatures that stand elsewhere, and returns the fingerprint of the key
+    /// that made a good one.
+    ///
+    /// # Errors
+    /// Fails when no key of the keyring made a good signature.
+    pub(super) fn verify_reader(
+        &self,
+        content: impl io::Read + Send + Sync,
+        signature: &[u8],
+        rules: Rules,
+        now: u64,
+    ) -> Result<String, TrustError> {
+        let policy = rules.policy();
+        let mut verdict = Verdict::new(self, rules, now);
+        let outcome = (|| {
             let builder = DetachedVerifierBuilder::from_bytes(signature)?;
             let mut verifier = builder.with_policy(&policy, system_time(now), &mut verdict)?;
-            verifier.verify_bytes(bytes)?;
-            Ok(Some(bytes.to_owned()))
+            verifier.verify_reader(content)?;
+            Ok(Some(()))
         })();
-        verdict.conclude(text, signature)
+        verdict.conclude(outcome, signature).map(|((), signed_by)| signed_by)
     }
 }
 
@@ -229,6 +282,7 @@ impl Keyring {
 #[derive(Debug)]
 struct Verdict<'a> {
     keyring: &'a Keyring,
+    rules: Rules,
     now: u64,
     signed_by: Option<String>,
     unknown: Vec<String>,
@@ -236,12 +290,12 @@ struct Verdict<'a> {
 }
 
 impl<'a> Verdict<'a> {
-    fn new(keyring: &'a Keyring, now: u64) -> Self {
-        Self { keyring, now, signed_by: None, unknown: Vec::new(), error: None }
+    fn new(keyring: &'a Keyring, rules: Rules, now: u64) -> Self {
+        Self { keyring, rules, now, signed_by: None, unknown: Vec::new(), error: None }
     }
 
     /// Text counts only when the verification ran to its end and a key of the keyring signed.
-    fn conclude(self, text: openpgp::Result<Option<Vec<u8>>>, signed: &[u8]) -> Result<Verified, TrustError> {
+    fn conclude<T>(self, text: openpgp::Result<Option<T>>, signed: &[u8]) -> Result<(T, String), TrustError> {
         let expected = || self.keyring.fingerprints();
         if let Some(error) = self.error {
             return Err(error);
@@ -250,7 +304,7 @@ impl<'a> Verdict<'a> {
             return Err(TrustError::UnknownKey { found: Fingerprints(self.unknown), expected: expected() });
         }
         match (text, self.signed_by) {
-            (Ok(Some(text)), Some(signed_by)) => Ok(Verified { text, signed_by }),
+            (Ok(Some(text)), Some(signed_by)) => Ok((text, signed_by)),
             (Ok(Some(_)), None) => Err(TrustError::Unsigned { expected: expected() }),
             (Ok(None), _) => Err(TrustError::Malformed { reason: "it does not end".to_owned() }),
             (Err(_), _) if !looks_signed(signed) => Err(TrustError::Unsigned { expected: expected() }),
@@ -283,7 +337,7 @@ impl<'a> Verdict<'a> {
     /// Says what is wrong now with a key whose signature was good when it was made. Without this, whoever gets hold of a
     /// key after its time could sign with a date of its time.
     fn fault_now(&self, ka: &ValidErasedKeyAmalgamation<'_, PublicParts>) -> Option<TrustError> {
-        let policy = StandardPolicy::new();
+        let policy = self.rules.policy();
         let cert = ka.cert();
         let valid = match cert.with_policy(&policy, system_time(self.now)) {
             Ok(valid) => valid,

@@ -169,7 +169,7 @@ fn build_image(
         size: output.size,
         sha256: output.sha256,
     });
-    progress.succeed(&outputs.collect::<Vec<_>>());
+    progress.succeed(&outputs.collect::<Vec<_>>(), settings.explain);
     Ok(())
 }
 

@@ -31,6 +31,7 @@ enum Body<'a> {
     StageStarted { image: &'a str, stage: &'a str },
     Progress { image: &'a str, stage: &'a str, done: u64, total: Option<u64>, unit: &'a str, item: &'a str },
     Message { image: &'a str, level: &'a str, text: &'a str },
+    Decision { image: &'a str, subject: &'a str, reused: bool, reason: &'a str },
     StageFinished { image: &'a str, stage: &'a str, elapsed_ms: u64, cached: bool },
     ImageFinished { image: &'a str, outputs: &'a [FinishedOutput] },
     Finished { exit_code: u8, error: Vec<String>, hints: &'a [String] },
@@ -106,6 +107,7 @@ fn body<'a>(image: &'a str, event: &Event<'a>) -> Body<'a> {
             };
             Body::Message { image, level, text }
         }
+        Event::Decision { subject, reused, reason } => Body::Decision { image, subject, reused, reason },
         Event::StageFinished { stage, elapsed, cached } => {
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             Body::StageFinished { image, stage: stage.name(), elapsed_ms, cached }
@@ -148,6 +150,7 @@ mod tests {
             body("a", &Event::Progress { stage: Stage::Fetch, done: 1, total: Some(2), unit: Unit::Bytes, item: "libc6" }),
             body("", &Event::Progress { stage: Stage::Fetch, done: 1, total: None, unit: Unit::Items, item: "\x1b[2J" }),
             body("a", &Event::Message { level: Level::Warning, text: "old" }),
+            body("a", &Event::Decision { subject: "outputs", reused: false, reason: "changed: file /etc/motd" }),
             body("a", &Event::StageFinished { stage: Stage::Fetch, elapsed: Duration::from_millis(1500), cached: true }),
             Body::ImageFinished { image: "a", outputs: std::slice::from_ref(&output) },
             Body::Finished { exit_code: error.exit_code().number(), error: error.chain(), hints: error.hints() },
@@ -162,6 +165,7 @@ mod tests {
         {"version":1,"event":"progress","image":"a","stage":"fetch","done":1,"total":2,"unit":"bytes","item":"libc6"}
         {"version":1,"event":"progress","image":"","stage":"fetch","done":1,"total":null,"unit":"items","item":"\u001b[2J"}
         {"version":1,"event":"message","image":"a","level":"warning","text":"old"}
+        {"version":1,"event":"decision","image":"a","subject":"outputs","reused":false,"reason":"changed: file /etc/motd"}
         {"version":1,"event":"stage-finished","image":"a","stage":"fetch","elapsedMs":1500,"cached":true}
         {"version":1,"event":"image-finished","image":"a","outputs":[{"path":"out/a.raw","size":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}]}
         {"version":1,"event":"finished","exitCode":5,"error":["no connection"],"hints":["check the network"]}

@@ -127,6 +127,7 @@ impl Display for Live {
             Event::Progress { .. } => self.progressed(image, event),
             Event::Message { level: Level::Warning, text } => self.printer.warning(&labelled(image, text)),
             Event::Message { level: Level::Note, text } => self.printer.note(&labelled(image, text)),
+            Event::Decision { .. } => {}
             Event::Message { level: Level::Detail, text } => tracing::info!("{}", labelled(image, text)),
             Event::StageFinished { stage, elapsed, cached } => self.finished(image, *stage, *elapsed, *cached),
         }

@@ -32,7 +32,7 @@ use super::{
 use crate::build::progress::{Event, Level, Observer, Stage, Unit};
 
 pub(crate) use json::FinishedOutput;
-use table::Row;
+use table::{Decision, Row};
 
 /// Lines kept until the folder of the log is known; there are few.
 const PENDING_LINES: usize = 10_000;
@@ -95,7 +95,13 @@ impl Progress {
     /// Returns the observer for one image. The name is shown with each event; it is empty when there is only one image.
     #[must_use]
     pub(crate) fn image(self: &Arc<Self>, name: &str) -> ImageProgress {
-        let state = ImageState { log: BuildLog::Pending(Vec::new()), items: BTreeMap::new(), rows: Vec::new(), started: Instant::now() };
+        let state = ImageState {
+            log: BuildLog::Pending(Vec::new()),
+            items: BTreeMap::new(),
+            rows: Vec::new(),
+            decisions: Vec::new(),
+            started: Instant::now(),
+        };
         ImageProgress { shared: Arc::clone(self), name: name.to_owned(), state: Mutex::new(state) }
     }
 
@@ -145,6 +151,7 @@ struct ImageState {
     /// What each stage last worked on, so that the log has each item once.
     items: BTreeMap<Stage, String>,
     rows: Vec<Row>,
+    decisions: Vec<Decision>,
     started: Instant,
 }
 
@@ -180,11 +187,14 @@ impl ImageProgress {
         Ok(())
     }
 
-    /// Tells the files that came out, and shows the closing table.
-    pub(crate) fn succeed(&self, outputs: &[FinishedOutput]) {
+    /// Tells the files that came out, why each part was made or not when that is asked for, and shows the closing table.
+    pub(crate) fn succeed(&self, outputs: &[FinishedOutput], explain: bool) {
         self.log("done");
         self.shared.display.image_finished(&self.name, outputs);
         let state = self.state();
+        if explain && !self.shared.display.owns_stdout() {
+            self.shared.printer.note(&table::explain(&self.name, &state.decisions));
+        }
         if !state.rows.is_empty() {
             self.shared.printer.note(&table::render(&self.name, &state.rows, state.started.elapsed()));
         }
@@ -218,6 +228,7 @@ impl ImageProgress {
             Event::Progress { .. } => None,
             Event::Message { level: Level::Warning, text } => Some(format!("warning: {text}")),
             Event::Message { text, .. } => Some((*text).to_owned()),
+            Event::Decision { subject, reused, reason } => Some(format!("{subject}: {}: {reason}", table::verdict(*reused))),
             Event::StageFinished { stage, elapsed, cached } => {
                 let cached = if *cached { ", cached" } else { "" };
                 Some(format!("{stage}: done in {}{cached}", text::duration(*elapsed)))
@@ -231,8 +242,15 @@ impl Observer for ImageProgress {
         if let Some(line) = self.log_line(event) {
             self.log(&line);
         }
-        if let Event::StageFinished { stage, elapsed, cached } = event {
-            self.state().rows.push(Row { stage: *stage, elapsed: *elapsed, cached: *cached });
+        match event {
+            Event::StageFinished { stage, elapsed, cached } => {
+                self.state().rows.push(Row { stage: *stage, elapsed: *elapsed, cached: *cached });
+            }
+            Event::Decision { subject, reused, reason } => {
+                let decision = Decision { subject: (*subject).to_owned(), reused: *reused, reason: (*reason).to_owned() };
+                self.state().decisions.push(decision);
+            }
+            _ => {}
         }
         self.shared.display.event(&self.name, event);
     }

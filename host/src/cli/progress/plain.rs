@@ -56,7 +56,7 @@ impl Plain {
                 words.push(sanitized(item).into_owned());
                 Some(words.join(" ").trim_end().to_owned())
             }
-            Event::Message { .. } => None,
+            Event::Message { .. } | Event::Decision { .. } => None,
             Event::StageFinished { stage, elapsed, cached } => {
                 stages.remove(&(image.to_owned(), *stage));
                 let done = self.printer.styled(Style::Good, "done");

@@ -1,4 +1,4 @@
-//! The closing table: stage, time, cached or not.
+//! The closing tables: stage, time, cached or not; and why each part was made or not.
 
 use std::time::Duration;
 
@@ -16,6 +16,32 @@ pub(super) struct Row {
     pub(super) cached: bool,
 }
 
+/// Why something was made or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decision {
+    /// What.
+    pub(super) subject: String,
+    /// Whether it was taken from an earlier build.
+    pub(super) reused: bool,
+    /// Why.
+    pub(super) reason: String,
+}
+
+/// Returns the word for how something was decided.
+pub(super) fn verdict(reused: bool) -> &'static str {
+    if reused { "reused" } else { "made" }
+}
+
+/// Returns the table of decisions, in their order.
+pub(super) fn explain(image: &str, decisions: &[Decision]) -> String {
+    let mut lines = Vec::new();
+    if !image.is_empty() {
+        lines.push(image.to_owned());
+    }
+    lines.extend(decisions.iter().map(|decision| format!("{:<14} {:<6}  {}", decision.subject, verdict(decision.reused), decision.reason)));
+    lines.join("\n")
+}
+
 /// Returns the table. `total` is the time by the clock, less than the sum where stages ran side by side.
 pub(super) fn render(image: &str, rows: &[Row], total: Duration) -> String {
     let mut lines = Vec::new();
@@ -31,6 +57,17 @@ pub(super) fn render(image: &str, rows: &[Row], total: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decisions_stand_below_each_other() {
+        let decision = |subject: &str, reused, reason: &str| Decision { subject: subject.into(), reused, reason: reason.into() };
+        let decisions = [decision("outputs", false, "changed: file /etc/motd"), decision("base layer", true, "the same 129 packages")];
+        insta::assert_snapshot!(explain("minimal-x86_64", &decisions), @"
+        minimal-x86_64
+        outputs        made    changed: file /etc/motd
+        base layer     reused  the same 129 packages
+        ");
+    }
 
     #[test]
     fn times_stand_below_each_other() {
