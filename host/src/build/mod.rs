@@ -17,7 +17,10 @@ mod session;
 mod step_error;
 mod workdir;
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use oic_config::{
     spec::{Disk, ImageSpec, UnsupportedField},
@@ -170,22 +173,25 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         }
         Standing::Due(reason) => observer.event(&Event::Decision { subject: "outputs", reused: false, reason: &reason }),
     }
-    let (packages, tool_packages) = host.fetch(spec, &locked)?;
-    let toolchain = host.tools(spec, &locked, &tool_packages)?;
+    let fetched = host.fetch(spec, &locked)?;
+    let packages = &fetched.image;
+    let toolchain = host.tools(spec, &locked, &fetched.tools)?;
     stop_if_cancelled(options)?;
 
     let work = WorkDir::create(&options.host.work_dir, &options.host.scratch)?;
     let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
-    let arch = spec.target.arch;
-    let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, &packages, arch, epoch)?, false)))?;
+    let family = (spec.provider.ecosystem, spec.target.arch);
+    let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, packages, family, epoch)?, false)))?;
     image::check_room(spec, disk, identity, epoch, &unpacked.tree)?;
-    check_work_space(&work, root::scratch_need(&unpacked.tree))?;
+    check_work_space(&work, root::scratch_need(&unpacked, packages))?;
     let contents = contents::contents(spec, &locked.image, &unpacked.packages);
     let root_disk = work.file("root.img");
-    stage(observer, Stage::Root, || {
-        let size = root::disk_size(&packages, spec.builder.disk);
-        Ok::<_, BuildError>((root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
+    let tools_disk = stage(observer, Stage::Root, || {
+        let size = root::disk_size(packages, spec.builder.disk);
+        root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?;
+        let installer = fetched.installer.as_ref().map(|installer| root::tools_disk(&host.store, &toolchain.ext4, installer));
+        Ok::<_, BuildError>((installer.transpose()?, false))
     })?;
     stop_if_cancelled(options)?;
 
@@ -200,7 +206,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         cmdline: cmdline.clone(),
         files,
     })?;
-    session::compose(&guest(spec, &toolchain, &root_disk, &host, &work)?, plan, observer, &options.host.cancel)?;
+    session::compose(&guest(spec, &toolchain, (&root_disk, tools_disk.as_deref()), &host, &work)?, plan, observer, &options.host.cancel)?;
 
     let raw = work.file("disk.img");
     stage(observer, Stage::Disk, || {
@@ -304,7 +310,7 @@ fn local_files(spec: &ImageSpec, store: &Store) -> Result<(Vec<HostFile>, Vec<Fi
 fn guest<'a>(
     spec: &ImageSpec,
     toolchain: &Toolchain,
-    root_disk: &'a std::path::Path,
+    (root_disk, tools_disk): (&'a Path, Option<&'a Path>),
     host: &'a Host<'_>,
     work: &WorkDir,
 ) -> Result<Guest<'a>, BuildError> {
@@ -316,6 +322,7 @@ fn guest<'a>(
         kernel: toolchain.vm.kernel.clone(),
         initramfs: toolchain.vm.initramfs.clone(),
         disk: root_disk,
+        tools_disk,
         store: host.store.root(),
         share_server: vec![own.into(), "__virtiofsd".into()],
         memory: spec.builder.memory,

@@ -45,7 +45,7 @@ fn code(error: &BuildError) -> ExitCode {
             VmImageError::Write { .. } | VmImageError::Store(_) => ExitCode::Host,
         },
         BuildError::Root(error) => match error {
-            RootError::Package(_) => ExitCode::Fetch,
+            RootError::Package(_) | RootError::RpmPackage(_) | RootError::Unnamed { .. } | RootError::Tools(_) => ExitCode::Fetch,
             RootError::Merge(_) => ExitCode::Resolve,
             RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
         },

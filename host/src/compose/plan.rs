@@ -1,9 +1,7 @@
 //! Lowering: one function from what is wanted to what the guest does.
 
 use oic_config::spec::{AdditionalFile, ImageSpec, User};
-use oic_protocol::{
-    ComposePlan, DebInstall, FileContent, FileEntry, Hook, InitramfsCompression, InitramfsPlan, Seal, ServicePlan, Step, UserAccount,
-};
+use oic_protocol::{ComposePlan, FileContent, FileEntry, Hook, InitramfsCompression, InitramfsPlan, Seal, ServicePlan, Step, UserAccount};
 
 use super::{
     files::{SystemFiles, system_files},
@@ -34,8 +32,8 @@ pub struct ComposeInput<'a> {
     pub lock: &'a LockedImage,
     /// `SOURCE_DATE_EPOCH`.
     pub source_date_epoch: u64,
-    /// How the packages were unpacked.
-    pub install: DebInstall,
+    /// The step that installs the packages.
+    pub install: Step,
     /// `/etc/fstab`.
     pub fstab: String,
     /// The whole kernel command line, `root=` included.
@@ -73,10 +71,13 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
         files.into_iter().map(lower_file).partition(|file| file.owner == "root" && file.group == "root");
     root_files.extend(root_owned);
     let users = spec.system.users.iter().map(|user| lower_user(spec, lock, user)).collect::<Result<Vec<_>, _>>()?;
-    let uses_store =
-        !install.unpack.is_empty() || root_files.iter().chain(&others).any(|file| matches!(file.content, FileContent::Store(_)));
+    let (installs_from_store, installed_deb) = match &install {
+        Step::InstallDeb(install) => (!install.unpack.is_empty(), true),
+        _ => (true, false),
+    };
+    let uses_store = installs_from_store || root_files.iter().chain(&others).any(|file| matches!(file.content, FileContent::Store(_)));
 
-    let mut steps = vec![Step::InstallDeb(install), Step::WriteFiles(root_files)];
+    let mut steps = vec![install, Step::WriteFiles(root_files)];
     if !users.is_empty() {
         steps.push(Step::CreateUsers(users));
     }
@@ -95,8 +96,9 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
         }));
     }
     steps.push(Step::Seal(Seal {
-        installed_deb: lock.packages.iter().map(|package| package.name.clone()).collect(),
-        must_exist: vec!["/var/lib/dpkg/status".into(), "/etc/os-release".into()],
+        // What rpm's database lists is checked when rpm has ended.
+        installed_deb: lock.packages.iter().filter(|_| installed_deb).map(|package| package.name.clone()).collect(),
+        must_exist: installed_deb.then(|| "/var/lib/dpkg/status".into()).into_iter().chain(["/etc/os-release".into()]).collect(),
         ..Seal::default()
     }));
     let store_tag = uses_store.then(|| STORE_TAG.to_owned());
@@ -135,6 +137,7 @@ fn lower_user(spec: &ImageSpec, lock: &LockedImage, user: &User) -> Result<UserA
 pub fn step_name(step: &Step) -> String {
     match step {
         Step::InstallDeb(install) => format!("configure {} packages", install.configure.len()),
+        Step::InstallRpm(install) => format!("install {} packages", install.packages.len()),
         Step::WriteFiles(files) => format!("write {} files", files.len()),
         Step::CreateUsers(users) => format!("create {} users", users.len()),
         Step::Services(_) => "enable services".to_owned(),

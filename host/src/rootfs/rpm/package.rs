@@ -89,6 +89,15 @@ pub struct Rpm {
     pub path: PathBuf,
 }
 
+impl Rpm {
+    /// Returns the paths of its files.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        let files = files(self.header.header()).into_iter();
+        files.map(|file| String::from_utf8_lossy(&file.path).into_owned()).collect()
+    }
+}
+
 impl RpmCache {
     /// Uses a folder that exists.
     #[must_use]
