@@ -27,6 +27,7 @@ use crate::spec::{
     Arch, BootloaderProvider, Ecosystem, InitramfsGenerator, PasswordHash, ProviderFacts, Repository, RepositoryFormat, RepositoryKey,
     RepositoryLocation,
 };
+use crate::validate::default_priority;
 use crate::yaml;
 
 include!(concat!(env!("OUT_DIR"), "/osv.rs"));
@@ -351,7 +352,10 @@ fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder:
         components: fact.components.clone().unwrap_or_default(),
         trusted: false,
         require_metadata_signature: fact.signed_metadata.unwrap_or(true),
-        priority: 500,
+        priority: match file.ecosystem {
+            EcosystemName::Deb => default_priority(Ecosystem::Deb),
+            EcosystemName::Rpm => default_priority(Ecosystem::Rpm),
+        },
         allow_packages: Vec::new(),
         in_image: true,
         mirror_key: fact.mirror_key.clone().unwrap_or_default(),

@@ -14,7 +14,7 @@ pub struct PackageRepository {
     pub codename: Option<Located<Text>>,
     /// Base URL; `<URL>` skips the repository.
     pub url: Option<Located<String>>,
-    /// A folder of packages.
+    /// A folder on this machine: a repository, or just package files.
     pub path: Option<Located<String>>,
     /// Key that signs it: URL, absolute path, or `[trusted=yes]`.
     pub pkey: Option<Located<String>>,
@@ -22,12 +22,15 @@ pub struct PackageRepository {
     pub pkeys: Option<Located<Vec<Located<String>>>>,
     /// deb: components, separated by spaces; default: main.
     pub component: Option<Located<Text>>,
-    /// As apt counts: -9999 to 9999, default 500.
+    /// deb: as apt counts, the highest wins, -9999 to 9999, default 500; rpm: as dnf counts, the lowest wins, 1 to 9999, default 99.
     pub priority: Option<Located<i32>>,
-    /// Names, globs or prefixes of the only packages to take from it.
+    /// Names or globs of the only packages to take from it.
     pub allow_packages: Option<Vec<Located<String>>>,
     /// Packages to make a repository of.
     pub packages: Option<Located<Vec<Located<String>>>>,
+    /// rpm: whether `repomd.xml` must be signed; default: yes.
+    #[serde(rename = "repoGPGCheck")]
+    pub repo_gpg_check: Option<Located<bool>>,
     /// Whether the server's certificate goes unchecked.
     pub insecure_skip_verify: Option<Located<bool>>,
 }

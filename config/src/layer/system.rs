@@ -23,8 +23,10 @@ pub struct SystemConfig {
     pub users: Option<Keyed<User>>,
     /// What the firmware starts.
     pub bootloader: Option<Located<Bootloader>>,
-    /// Packages: name, glob, `name_version` or `name=version`; `-name` removes one that an earlier layer has.
+    /// Packages: name, glob, `name_version` or `name=version`, `@group` for RPM; `-name` removes one that an earlier layer has.
     pub packages: Option<Vec<Located<String>>>,
+    /// Whether packages that others recommend are installed with them.
+    pub weak_dependencies: Option<Located<bool>>,
     /// Files to put into the image.
     pub additional_files: Option<Keyed<AdditionalFile>>,
     /// Commands to run in the image, in this order.

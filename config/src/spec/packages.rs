@@ -49,7 +49,7 @@ pub struct Repository {
     pub trusted: bool,
     /// rpm: whether `repomd.xml` must be signed.
     pub require_metadata_signature: bool,
-    /// Priority as apt counts it; 500 is the default.
+    /// deb: as apt counts, the highest wins, 500 by default; rpm: as dnf counts, the lowest wins, 99 by default.
     pub priority: i32,
     /// Only packages whose names match one of these globs are taken; empty: all.
     pub allow_packages: Vec<String>,

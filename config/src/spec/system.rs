@@ -15,6 +15,8 @@ pub struct System {
     pub hostname: Option<String>,
     /// Packages asked for, kernel and bootloader packages included.
     pub packages: Vec<PackageRequest>,
+    /// Whether packages that others recommend are installed with them.
+    pub weak_dependencies: bool,
     /// User accounts.
     pub users: Vec<User>,
     /// Files to put into the image.

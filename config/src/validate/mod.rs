@@ -12,6 +12,8 @@ mod packages;
 mod system;
 mod unsupported;
 
+pub(crate) use packages::default_priority;
+
 use std::path::PathBuf;
 
 use crate::diagnostic::{Code, Finding, Findings};

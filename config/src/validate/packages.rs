@@ -12,14 +12,23 @@ use crate::spec::{Ecosystem, PackageRequest, Repository, RepositoryFormat, Repos
 /// The key that says that nothing is verified.
 const TRUSTED: &str = "[trusted=yes]";
 
-/// apt's priority of a repository that says nothing.
-const DEFAULT_PRIORITY: i32 = 500;
+/// Returns the priority of a repository that says nothing: apt's or dnf's.
+pub(crate) fn default_priority(ecosystem: Ecosystem) -> i32 {
+    match ecosystem {
+        Ecosystem::Deb => 500,
+        Ecosystem::Rpm => 99,
+    }
+}
 
 /// Parses one entry of a package list.
 pub(crate) fn request(entry: &str, origin: Origin, field: &str, cx: &mut Context<'_>) -> Option<PackageRequest> {
     let (name, version) = split_package(entry.trim(), cx.provider.facts.ecosystem);
-    let name_ok = name.starts_with(|c: char| c.is_ascii_alphanumeric() || "*?[".contains(c))
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "+_.:~*?[]-".contains(c));
+    let is_rpm = cx.provider.facts.ecosystem == Ecosystem::Rpm;
+    // A group, an environment, a file, or what packages provide: `@core`, `@^minimal`, `/usr/bin/awk`, `pkgconfig(zlib)`.
+    let more = if is_rpm { "()/" } else { "" };
+    let plain = if is_rpm { name.strip_prefix("@^").or_else(|| name.strip_prefix('@')).unwrap_or(name) } else { name };
+    let name_ok = plain.starts_with(|c: char| c.is_ascii_alphanumeric() || "*?[_".contains(c) || (is_rpm && c == '/'))
+        && plain.chars().all(|c| c.is_ascii_alphanumeric() || "+_.:~*?[]-^".contains(c) || more.contains(c));
     let version_ok =
         version.is_none_or(|version| !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || ".+-:~^_".contains(c)));
     let glob = name.contains(['*', '?', '[']);
@@ -31,7 +40,7 @@ pub(crate) fn request(entry: &str, origin: Origin, field: &str, cx: &mut Context
         let finding = Finding::error(Code::InvalidValue, "not a package").found(format!("`{entry}`"));
         let allowed = match cx.provider.facts.ecosystem {
             Ecosystem::Deb => ["name", "glob*", "name_version", "name=version"].as_slice(),
-            Ecosystem::Rpm => ["name", "glob*", "name-version", "name = version"].as_slice(),
+            Ecosystem::Rpm => ["name", "glob*", "name-version", "name = version", "@group"].as_slice(),
         };
         cx.report(finding.allowed(allowed.iter().copied()), origin, field);
     }
@@ -63,6 +72,7 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
     }
     let location = location(fact, &field, cx);
     let (keys, trusted) = keys(fact, &field, cx);
+    let require_metadata_signature = metadata_signature(fact, &field, cx) && !trusted;
     let priority = priority(fact, &field, cx);
     if let Some(skip) = fact.insecure_skip_verify.as_ref().filter(|skip| *skip.value()) {
         let reason = "server certificates are always checked; add the server's authority to the host instead";
@@ -96,7 +106,7 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
         components,
         keys,
         trusted,
-        require_metadata_signature: !trusted && format == RepositoryFormat::Deb,
+        require_metadata_signature,
         priority,
         allow_packages,
         in_image: true,
@@ -143,9 +153,11 @@ fn location(fact: &Located<PackageRepository>, field: &str, cx: &mut Context<'_>
             None
         }
         (None, Some(path)) => {
-            let reason = "a folder of packages cannot be a repository yet; serve it over http and give its `url`";
-            cx.unsupported(path.origin, format!("{field}.path"), reason);
-            Some(RepositoryLocation::Path(cx.sources.resolve_path(path.origin, path.value())))
+            let folder = cx.sources.resolve_path(path.origin, path.value());
+            if !folder.is_dir() {
+                missing_file(&folder, path.origin, &format!("{field}.path"), cx);
+            }
+            Some(RepositoryLocation::Path(std::path::absolute(&folder).unwrap_or(folder)))
         }
         (None, None) if fact.packages.is_some() => Some(RepositoryLocation::Path(PathBuf::new())),
         (None, None) => {
@@ -191,13 +203,33 @@ fn keys(fact: &Located<PackageRepository>, field: &str, cx: &mut Context<'_>) ->
     (keys, trusted)
 }
 
-fn priority(fact: &Located<PackageRepository>, field: &str, cx: &mut Context<'_>) -> i32 {
-    let Some(priority) = &fact.priority else { return DEFAULT_PRIORITY };
-    if !(-9999..=9999).contains(priority.value()) {
-        let finding = Finding::error(Code::InvalidValue, "not a priority").found(priority.to_string());
-        cx.report(finding.allowed(["-9999 to 9999"]), priority.origin, &format!("{field}.priority"));
+/// Returns whether the repository's metadata must be signed, which only RPM repositories can be without.
+fn metadata_signature(fact: &Located<PackageRepository>, field: &str, cx: &mut Context<'_>) -> bool {
+    let Some(check) = &fact.repo_gpg_check else { return true };
+    let field = format!("{field}.repoGPGCheck");
+    if cx.provider.facts.ecosystem == Ecosystem::Deb {
+        let message = "only RPM repositories have it: the metadata of Debian repositories is always verified";
+        cx.error(Code::Contradiction, check.origin, &field, message);
+    } else if !*check.value() {
+        let message = "the metadata of this repository is taken without a signature; its packages are still verified";
+        cx.warn(check.origin, &field, message);
     }
-    if *priority.value() == 0 { DEFAULT_PRIORITY } else { *priority.value() }
+    *check.value()
+}
+
+fn priority(fact: &Located<PackageRepository>, field: &str, cx: &mut Context<'_>) -> i32 {
+    let ecosystem = cx.provider.facts.ecosystem;
+    let default = default_priority(ecosystem);
+    let Some(priority) = &fact.priority else { return default };
+    let (range, words) = match ecosystem {
+        Ecosystem::Deb => (-9999..=9999, "-9999 to 9999, the highest wins"),
+        Ecosystem::Rpm => (0..=9999, "1 to 9999, the lowest wins"),
+    };
+    if !range.contains(priority.value()) {
+        let finding = Finding::error(Code::InvalidValue, "not a priority").found(priority.to_string());
+        cx.report(finding.allowed([words]), priority.origin, &format!("{field}.priority"));
+    }
+    if *priority.value() == 0 { default } else { *priority.value() }
 }
 
 /// Reports a local file that is not there: an error, or a warning when files are not to be checked.

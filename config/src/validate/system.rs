@@ -37,6 +37,7 @@ pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> S
         files: given.additional_files.iter().flat_map(|files| &files.0).flat_map(|one| files(one, cx)).collect(),
         commands: commands(given, cx),
         packages,
+        weak_dependencies: given.weak_dependencies.as_ref().is_some_and(|weak| *weak.value()),
         bootloader,
         kernel,
     }

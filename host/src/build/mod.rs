@@ -204,6 +204,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         install: unpacked.install,
         fstab: fstab::render(disk, &identity),
         cmdline: cmdline.clone(),
+        keys: host.keys(spec, &locked)?,
         files,
     })?;
     session::compose(&guest(spec, &toolchain, (&root_disk, tools_disk.as_deref()), &host, &work)?, plan, observer, &options.host.cancel)?;

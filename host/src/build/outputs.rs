@@ -13,6 +13,7 @@ use super::{
     BuildOptions,
     contents::Contents,
     prepare::Locked,
+    resolve::Unverified,
     workdir::{WorkDir, WorkError, place},
 };
 use crate::{
@@ -181,6 +182,12 @@ fn manifest(described: &Described<'_>, outputs: Vec<OutputRecord>) -> BuildManif
                     url: repository.url.clone(),
                     suite: repository.suite.clone(),
                     metadata: repository.metadata,
+                    unverified: spec
+                        .repositories
+                        .iter()
+                        .find(|configured| configured.id == repository.id)
+                        .and_then(Unverified::of)
+                        .map(|what| what.name().to_owned()),
                 })
                 .collect(),
             files: described.files.clone(),

@@ -50,6 +50,7 @@ fn plan(spec: &ImageSpec) -> oic_protocol::ComposePlan {
         install: Step::InstallDeb(DebInstall { preinst: Vec::new(), unpack: Vec::new(), configure: vec!["base-files".to_owned()] }),
         fstab: fstab::render(disk, &identity),
         cmdline: command_line(spec, disk, &identity),
+        keys: Default::default(),
         files: Vec::new(),
     })
     .unwrap()

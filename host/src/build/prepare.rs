@@ -1,6 +1,6 @@
 //! Everything that a build needs of the network and the store: the lock, the packages, the tools.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use oic_builder_vm::{Accelerator, KvmVerdict, Qemu};
 use oic_config::spec::{Arch, ImageSpec, Repository};
@@ -184,15 +184,20 @@ impl<'a> Host<'a> {
             let all = all.chain(&locked.image.packages);
             let cached = all.into_iter().all(|package| self.store.package(&package.sha256).is_some());
             let access = self.access(Stage::Fetch);
-            let of_image = |packages| resolve::fetch_all(&access, &spec.repositories, packages);
-            let image = of_image(&locked.image.packages)?;
-            let installer = locked.installer.as_ref().map(|tools| of_image(&tools.packages)).transpose()?;
+            let image = resolve::fetch_image(&access, spec, &locked.image.repositories, &locked.image.packages)?;
+            let of_image = |tools: &LockedTools| resolve::fetch_image(&access, spec, &tools.repositories, &tools.packages);
+            let installer = locked.installer.as_ref().map(of_image).transpose()?;
             let tools = locked.tools.iter().map(|(_, arch, tools)| {
                 let repositories: Vec<Repository> = resolve::tools_repositories(*arch)?;
                 Ok(resolve::fetch_all(&access, &repositories, &tools.packages)?)
             });
             Ok((Fetched { image, tools: tools.collect::<Result<_, BuildError>>()?, installer }, cached))
         })
+    }
+
+    /// Returns the keys of the repositories that the image is to list, by their ids.
+    pub(super) fn keys(&self, spec: &ImageSpec, locked: &Locked) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
+        Ok(resolve::repository_keys(&self.access(Stage::Fetch), &spec.repositories, &locked.image.repositories)?)
     }
 
     /// Unpacks the tools and makes the builder VM.

@@ -13,7 +13,7 @@ use crate::{
     disk::ext4::Ext4Error,
     fetch::FetchError,
     repository::RepositoryProblem,
-    solve::SolveError,
+    solve::{SolveError, rpm},
     store::StoreError,
     toolchain::{ToolError, VmImageError},
 };
@@ -60,13 +60,16 @@ fn resolve_code(error: &ResolveError) -> ExitCode {
     match error {
         ResolveError::Repository(error) => repository_code(&error.problem),
         ResolveError::Index(problem) => repository_code(problem),
-        ResolveError::Parse { .. } => ExitCode::Fetch,
+        ResolveError::Parse { .. } | ResolveError::Checksum { .. } | ResolveError::Package { .. } => ExitCode::Fetch,
         ResolveError::Fetch(error) => fetch_code(error),
         ResolveError::Store(_) | ResolveError::NoTools { .. } => ExitCode::Host,
-        ResolveError::Solve(SolveError::Unsound(_)) | ResolveError::ToolsData { .. } => ExitCode::Internal,
+        ResolveError::Solve(SolveError::Unsound(_))
+        | ResolveError::RpmSolve(rpm::SolveError::Unsound(_))
+        | ResolveError::ToolsData { .. } => ExitCode::Internal,
         ResolveError::Unsupported { .. } => ExitCode::Template,
         ResolveError::TooLarge(_)
         | ResolveError::Solve(SolveError::Conflict(_))
+        | ResolveError::RpmSolve(rpm::SolveError::Conflict(_))
         | ResolveError::NotLocked { .. }
         | ResolveError::LockOutdated { .. }
         | ResolveError::UnknownRepository { .. } => ExitCode::Resolve,
@@ -86,7 +89,12 @@ fn repository_code(problem: &RepositoryProblem) -> ExitCode {
         | RepositoryProblem::Index { .. }
         | RepositoryProblem::KeyChanged { .. }
         | RepositoryProblem::KeyFile { .. }
-        | RepositoryProblem::Unsupported { .. } => ExitCode::Fetch,
+        | RepositoryProblem::Repomd(_)
+        | RepositoryProblem::RepomdOfTheFuture { .. }
+        | RepositoryProblem::Folder { .. }
+        | RepositoryProblem::FolderPackage { .. }
+        | RepositoryProblem::EmptyFolder { .. }
+        | RepositoryProblem::UnsignedFolder { .. } => ExitCode::Fetch,
     }
 }
 

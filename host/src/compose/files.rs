@@ -2,9 +2,10 @@
 //!
 //! Few, and each one because an image that is made rather than installed lacks what an installer would have written.
 
-use oic_config::spec::{BootloaderProvider, ImageSpec, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation};
+use oic_config::spec::{BootloaderProvider, ImageSpec};
 use oic_protocol::{FileContent, FileEntry};
 
+use super::sources::{self, RepositoryKeys};
 use crate::lock::LockedImage;
 
 /// Programs that configure the network themselves: where one is installed, `oic` leaves the network to it.
@@ -50,7 +51,7 @@ pub(super) fn root_file(path: &str, content: impl Into<Vec<u8>>) -> FileEntry {
 }
 
 /// Returns the files and services that make an image of `spec` with the packages of `lock` a system of its own.
-pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, cmdline: &str) -> SystemFiles {
+pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &RepositoryKeys, cmdline: &str) -> SystemFiles {
     let installed = |name: &str| lock.packages.iter().any(|package| package.name == name);
     let mut system = SystemFiles::default();
     let hostname = spec.system.hostname.as_deref().unwrap_or(&spec.target.os);
@@ -77,52 +78,6 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, cmdline: &str) 
     if installed("systemd") && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
         system.enable.extend(["systemd-networkd.service".into(), "systemd-resolved.service".into()]);
     }
-    if installed("apt") {
-        let keyring = format!("{}-archive-keyring", spec.target.os);
-        let packaged = (installed(&keyring) || installed("ubuntu-keyring")).then(|| format!("/usr/share/keyrings/{keyring}.gpg"));
-        system.files.extend(apt_sources(spec, packaged.as_deref()));
-    }
+    system.files.extend(sources::files(spec, keys, &installed));
     system
-}
-
-/// Returns one deb822 source per repository that the image is to list, each bound to its own keys.
-///
-/// The distribution's own repositories name the keyring that a package keeps up to date, where there is one; every other key
-/// is written beside the source.
-fn apt_sources(spec: &ImageSpec, packaged_keyring: Option<&str>) -> Vec<FileEntry> {
-    let mut files = Vec::new();
-    for repository in spec.repositories.iter().filter(|repository| repository.in_image && repository.format == RepositoryFormat::Deb) {
-        let RepositoryLocation::Url(url) = &repository.location else { continue };
-        let mut source =
-            format!("Types: deb\nURIs: {url}\nSuites: {}\nComponents: {}\n", repository.suite, repository.components.join(" "));
-        let keyring = packaged_keyring.filter(|_| repository.is_base).map(str::to_owned).or_else(|| {
-            let (path, bytes) = written_key(repository)?;
-            files.push(root_file(&path, bytes));
-            Some(path)
-        });
-        match keyring {
-            Some(path) => source += &format!("Signed-By: {path}\n"),
-            None if repository.trusted => source += "Trusted: yes\n",
-            None => {}
-        }
-        files.push(root_file(&format!("/etc/apt/sources.list.d/{}.sources", file_stem(&repository.id)), source));
-    }
-    files
-}
-
-/// Returns where the keys of a repository are written and their bytes, if they are at hand.
-fn written_key(repository: &Repository) -> Option<(String, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    for key in &repository.keys {
-        if let RepositoryKey::Embedded { bytes: key, .. } = key {
-            bytes.extend_from_slice(key);
-        }
-    }
-    let extension = if bytes.starts_with(b"-----BEGIN") { "asc" } else { "gpg" };
-    (!bytes.is_empty()).then(|| (format!("/etc/apt/keyrings/{}.{extension}", file_stem(&repository.id)), bytes))
-}
-
-/// Returns a repository's name as part of a file name that apt reads.
-fn file_stem(id: &str) -> String {
-    id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
 }

@@ -16,7 +16,9 @@
 mod files;
 mod password;
 mod plan;
+mod sources;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;
 pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name};
+pub use sources::RepositoryKeys;

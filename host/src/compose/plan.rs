@@ -6,6 +6,7 @@ use oic_protocol::{ComposePlan, FileContent, FileEntry, Hook, InitramfsCompressi
 use super::{
     files::{SystemFiles, system_files},
     password::{self, PasswordError},
+    sources::RepositoryKeys,
 };
 use crate::lock::LockedImage;
 
@@ -38,6 +39,8 @@ pub struct ComposeInput<'a> {
     pub fstab: String,
     /// The whole kernel command line, `root=` included.
     pub cmdline: String,
+    /// The keys of the repositories that the image lists.
+    pub keys: RepositoryKeys,
     /// The template's files.
     pub files: Vec<HostFile>,
 }
@@ -63,8 +66,8 @@ pub enum LowerError {
 /// # Errors
 /// Fails when a user's settings cannot hold in this image.
 pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
-    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, files } = input;
-    let SystemFiles { files: system, enable } = system_files(spec, lock, &cmdline);
+    let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, keys, files } = input;
+    let SystemFiles { files: system, enable } = system_files(spec, lock, &keys, &cmdline);
     let mut root_files = vec![super::files::root_file("/etc/fstab", fstab)];
     root_files.extend(system);
     let (root_owned, others): (Vec<_>, Vec<_>) =

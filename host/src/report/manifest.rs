@@ -87,6 +87,9 @@ pub struct RepositoryRecord {
     pub suite: String,
     /// Digest of its signed metadata.
     pub metadata: Sha256Digest,
+    /// What of it was taken without verification: `metadata`, or `everything`; nothing is the rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified: Option<String>,
 }
 
 /// A local file in the image.
@@ -165,8 +168,12 @@ mod tests {
     fn example() -> BuildManifest {
         let digest = Sha256Digest::of(b"");
         let output = |name: &str, format: &str| OutputRecord { name: name.into(), format: format.into(), size: 42, sha256: digest };
-        let repository =
-            |suite: &str| RepositoryRecord { url: "https://mirrors.kernel.org/debian".into(), suite: suite.into(), metadata: digest };
+        let repository = |suite: &str| RepositoryRecord {
+            url: "https://mirrors.kernel.org/debian".into(),
+            suite: suite.into(),
+            metadata: digest,
+            unverified: None,
+        };
         let tool = |name: &str| ToolRecord {
             used_for: "kernel".into(),
             name: name.into(),

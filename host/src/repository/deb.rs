@@ -1,7 +1,7 @@
 //! Repositories of Debian packages: from the Release file to the package indexes.
 
 use super::{
-    Access, IndexCompression, IndexFile, Release, RepositoryError, RepositoryProblem, RepositoryState,
+    Access, IndexCompression, IndexFile, Release, RepositoryError, RepositoryProblem, RepositoryState, folder,
     signed::{self, SignedRelease},
     site::Site,
 };
@@ -24,8 +24,25 @@ struct Wanted {
     unpacked_size: Option<u64>,
 }
 
-/// Brings the metadata of repositories up to date.
+/// Brings the metadata of repositories up to date, and makes that of local folders of packages.
 pub(super) fn refresh(access: &Access<'_>, repositories: &[Repository], arch: &str) -> Result<Vec<RepositoryState>, RepositoryError> {
+    let mut folders = Vec::new();
+    let mut served = Vec::new();
+    for (at, repository) in repositories.iter().enumerate() {
+        match folder::packages_folder(&repository.location) {
+            Some(path) => folders.push((at, folder::debian(access, repository, path)?)),
+            None => served.push(repository),
+        }
+    }
+    let mut states = refresh_served(access, &served, arch)?;
+    for (at, state) in folders {
+        states.insert(at, state);
+    }
+    Ok(states)
+}
+
+/// Brings the metadata of repositories that have some.
+fn refresh_served(access: &Access<'_>, repositories: &[&Repository], arch: &str) -> Result<Vec<RepositoryState>, RepositoryError> {
     let sites = repositories.iter().map(|repository| Site::new(access, repository)).collect::<Result<Vec<_>, _>>()?;
     let before = signed::releases(access, &sites)?;
     let error = match indexes(access, &sites, &before, arch) {
@@ -131,7 +148,7 @@ impl Wanted {
     fn file(&self, form: usize) -> IndexFile {
         let (compression, _, file) = &self.forms[form];
         let (what, component) = (self.what.clone(), self.component.clone());
-        IndexFile { what, component, file: *file, compression: *compression, unpacked_size: self.unpacked_size }
+        IndexFile { what, component, file: *file, compression: *compression, unpacked_size: self.unpacked_size, unpacked_sha256: None }
     }
 
     /// By digest first: that name never means another version.

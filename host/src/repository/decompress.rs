@@ -15,13 +15,15 @@ pub enum IndexCompression {
     Xz,
     /// gzip.
     Gzip,
+    /// bzip2.
+    Bzip2,
     /// Not at all.
     None,
 }
 
 impl IndexCompression {
     /// All of them, the best first.
-    pub const ALL: [Self; 4] = [Self::Zstd, Self::Xz, Self::Gzip, Self::None];
+    pub const ALL: [Self; 5] = [Self::Zstd, Self::Xz, Self::Gzip, Self::Bzip2, Self::None];
 
     /// Returns the end of the file name.
     #[must_use]
@@ -30,8 +32,15 @@ impl IndexCompression {
             Self::Zstd => ".zst",
             Self::Xz => ".xz",
             Self::Gzip => ".gz",
+            Self::Bzip2 => ".bz2",
             Self::None => "",
         }
+    }
+
+    /// Returns how a file of this name is compressed.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|compression| name.ends_with(compression.suffix())).unwrap_or(Self::None)
     }
 }
 
@@ -54,6 +63,7 @@ pub(super) fn read(path: &Path, compression: IndexCompression, size: Option<u64>
             Box::new(liblzma::bufread::XzDecoder::new_stream(file, stream))
         }
         IndexCompression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        IndexCompression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
         IndexCompression::None => Box::new(file),
     };
     let limit = size.unwrap_or(limit).min(limit);
@@ -80,6 +90,11 @@ mod tests {
             IndexCompression::Xz => liblzma::encode_all(bytes, 0).unwrap(),
             IndexCompression::Gzip => {
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            IndexCompression::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
                 encoder.write_all(bytes).unwrap();
                 encoder.finish().unwrap()
             }

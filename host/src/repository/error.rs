@@ -4,7 +4,7 @@ use std::io;
 
 use oic_config::spec::Repository;
 
-use super::{ReleaseError, TrustError, date};
+use super::{ReleaseError, TrustError, date, rpm::RepomdError};
 use crate::{
     digest::Sha256Digest,
     fetch::{FetchError, Url},
@@ -126,11 +126,46 @@ pub enum RepositoryProblem {
         /// The reason.
         source: io::Error,
     },
-    /// The format is one that this version cannot resolve.
-    #[error("repositories in the format `{format}` cannot be resolved by this version of oic")]
-    Unsupported {
-        /// The format.
-        format: &'static str,
+    /// `repomd.xml` makes no sense.
+    #[error("repomd.xml cannot be understood")]
+    Repomd(#[from] RepomdError),
+    /// `repomd.xml` is of the future.
+    #[error("repomd.xml is of {}, and it is {} now", date::words(*.date), date::words(*.now))]
+    RepomdOfTheFuture {
+        /// When its newest record was made.
+        date: u64,
+        /// What this machine takes for now.
+        now: u64,
+    },
+    /// A local folder of packages cannot be read.
+    #[error("the folder {path} cannot be read")]
+    Folder {
+        /// Which.
+        path: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A package in a local folder cannot be used.
+    #[error("the package file {path} cannot be used: {reason}")]
+    FolderPackage {
+        /// Which.
+        path: String,
+        /// The reason.
+        reason: String,
+    },
+    /// A local folder has no packages.
+    #[error("the folder {path} has no {extension} file and no repository in it")]
+    EmptyFolder {
+        /// Which.
+        path: String,
+        /// What was looked for.
+        extension: &'static str,
+    },
+    /// Nothing in a folder of Debian packages is signed.
+    #[error("the folder {path} has packages and no Release file: nothing in it is signed, so that no key can vouch for it")]
+    UnsignedFolder {
+        /// Which.
+        path: String,
     },
 }
 
@@ -146,19 +181,35 @@ impl RepositoryProblem {
             Self::Expired { .. } => {
                 "the mirror is out of date, or this machine's clock is wrong; choose another mirror with OIC_MIRROR_<DISTRIBUTION> or `mirrors` in oic.yml"
             }
-            Self::OfTheFuture { .. } => "check this machine's clock",
+            Self::OfTheFuture { .. } | Self::RepomdOfTheFuture { .. } => "check this machine's clock",
             Self::NoIndex { .. } => "correct the repository's components, or the target's architecture, in the template",
             Self::KeyChanged { .. } => {
                 "check with the repository's owner; if the new key is right, remove the `key` entry of this repository from the lock and update it"
             }
-            Self::Release(_) | Self::Index { .. } | Self::KeyFile { .. } | Self::Unsupported { .. } => return None,
+            Self::EmptyFolder { .. } => "correct `path`, or leave the repository out",
+            Self::UnsignedFolder { .. } => "write `pkey: \"[trusted=yes]\"` to take the packages as they are",
+            Self::Release(_)
+            | Self::Repomd(_)
+            | Self::Index { .. }
+            | Self::KeyFile { .. }
+            | Self::Folder { .. }
+            | Self::FolderPackage { .. } => return None,
         };
         Some(words.to_owned())
     }
 
     /// Tells whether another mirror may do better.
     pub(super) fn is_of_mirror(&self) -> bool {
-        matches!(self, Self::Trust(_) | Self::Release(_) | Self::OtherSuite { .. } | Self::Expired { .. } | Self::OfTheFuture { .. })
+        matches!(
+            self,
+            Self::Trust(_)
+                | Self::Release(_)
+                | Self::Repomd(_)
+                | Self::OtherSuite { .. }
+                | Self::Expired { .. }
+                | Self::OfTheFuture { .. }
+                | Self::RepomdOfTheFuture { .. }
+        )
     }
 }
 

@@ -29,8 +29,9 @@ mod date;
 mod deb;
 mod decompress;
 mod error;
+mod folder;
 pub mod mirror;
-mod release;
+pub(crate) mod release;
 pub mod rpm;
 mod signed;
 mod site;
@@ -46,7 +47,7 @@ pub use decompress::IndexCompression;
 pub use error::{RepositoryError, RepositoryProblem};
 pub use mirror::MirrorTable;
 pub use release::{Release, ReleaseError};
-pub(crate) use site::canonical_url;
+pub(crate) use site::{canonical_url, key_files};
 pub use trust::{Fingerprints, Keyring, TrustError, Verified};
 
 use crate::{
@@ -86,7 +87,7 @@ impl std::fmt::Debug for Access<'_> {
 pub struct RepositoryState {
     /// [`Repository::id`].
     pub id: String,
-    /// SHA-256 of the signed text of the Release file.
+    /// SHA-256 of the signed text of the Release file, or of `repomd.xml`.
     pub metadata: Sha256Digest,
     /// The date of that, seconds since 1970-01-01 UTC.
     pub date: u64,
@@ -105,12 +106,14 @@ pub struct IndexFile {
     pub what: String,
     /// Size and digest of the file as it is stored.
     pub file: Expected,
-    /// The component; empty for a flat repository.
+    /// deb: the component; empty for a flat repository.
     pub component: String,
     /// How it is compressed.
     pub compression: IndexCompression,
-    /// Its size when unpacked, where the Release file says so.
+    /// Its size when unpacked, where the metadata says so.
     pub unpacked_size: Option<u64>,
+    /// Its digest when unpacked, where the metadata says so.
+    pub unpacked_sha256: Option<Sha256Digest>,
 }
 
 impl IndexFile {
@@ -121,7 +124,13 @@ impl IndexFile {
     pub fn read(&self, store: &Store) -> Result<Vec<u8>, RepositoryProblem> {
         let failed = |source| RepositoryProblem::Index { what: self.what.clone(), source };
         let path = store.file(Bucket::Metadata, &self.file).ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-        decompress::read(&path, self.compression, self.unpacked_size, decompress::INDEX_LIMIT).map_err(failed)
+        let bytes = decompress::read(&path, self.compression, self.unpacked_size, decompress::INDEX_LIMIT).map_err(failed)?;
+        match self.unpacked_sha256.map(|expected| (expected, Sha256Digest::of(&bytes))) {
+            Some((expected, found)) if expected != found => {
+                Err(failed(std::io::Error::other(format!("it unpacks to SHA-256 {found} where {expected} was expected"))))
+            }
+            _ => Ok(bytes),
+        }
     }
 }
 

@@ -133,7 +133,7 @@ fn files(lines: &[&str]) -> Result<BTreeMap<String, Expected>, ReleaseError> {
 
 /// Tells whether a path stays below the folder that it is relative to.
 #[must_use]
-pub(super) fn is_plain_path(path: &str) -> bool {
+pub(crate) fn is_plain_path(path: &str) -> bool {
     !path.is_empty() && !path.starts_with('/') && !path.contains('\0') && path.split('/').all(|part| part != "..")
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use oic_config::spec::{Repository, RepositoryFormat, RepositoryKey, RepositoryLocation};
+use oic_config::spec::{Repository, RepositoryKey, RepositoryLocation};
 
 use super::{
     Access, Keyring, RepositoryError, RepositoryProblem, TrustError,
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Site<'a> {
     pub(super) repository: &'a Repository,
-    /// Where it is: folders with `dists/` in them, the best place first.
+    /// Where it is: folders with `dists/` or `repodata/` in them, the best place first.
     pub(super) bases: Vec<Url>,
     /// None for a trusted repository.
     pub(super) keyring: Option<Keyring>,
@@ -30,9 +30,6 @@ pub(super) struct Site<'a> {
 impl<'a> Site<'a> {
     pub(super) fn new(access: &Access<'_>, repository: &'a Repository) -> Result<Self, RepositoryError> {
         let of = |problem| RepositoryError::new(repository, None, problem);
-        if repository.format != RepositoryFormat::Deb {
-            return Err(of(RepositoryProblem::Unsupported { format: "rpm" }));
-        }
         let canonical = canonical_url(repository)?;
         let bases = access.mirrors.urls(&repository.mirror_key, &canonical);
         let mut site = Self { repository, bases, keyring: None, fetched_keys: Vec::new() };
@@ -58,24 +55,44 @@ impl<'a> Site<'a> {
     }
 
     fn load_keys(&mut self, access: &Access<'_>) -> Result<Keyring, RepositoryProblem> {
-        let mut files = Vec::new();
-        for key in &self.repository.keys {
-            let bytes = match key {
-                RepositoryKey::Embedded { bytes, .. } => bytes.clone(),
-                RepositoryKey::File(path) => {
-                    fs::read(path).map_err(|source| RepositoryProblem::KeyFile { path: path.display().to_string(), source })?
-                }
-                RepositoryKey::Url(url) => {
-                    let bytes = fetch_key(access, url)?;
-                    self.fetched_keys.push((url.clone(), Sha256Digest::of(&bytes)));
-                    bytes
-                }
-            };
-            files.push((trust::key_name(key), bytes));
-        }
+        let files = read_keys(access, self.repository, |_| None)?;
+        let fetched = self.repository.keys.iter().zip(&files).filter(|(key, _)| matches!(key, RepositoryKey::Url(_)));
+        self.fetched_keys = fetched.map(|(_, (url, bytes))| (url.clone(), Sha256Digest::of(bytes))).collect();
         let files = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
         Ok(Keyring::parse(files)?)
     }
+}
+
+/// Returns the names and bytes of a repository's keys. Those that are fetched may be `known` by their digest: then what the store
+/// has is enough.
+pub(crate) fn key_files(
+    access: &Access<'_>,
+    repository: &Repository,
+    known: impl Fn(&str) -> Option<Sha256Digest>,
+) -> Result<Vec<(String, Vec<u8>)>, RepositoryError> {
+    read_keys(access, repository, known).map_err(|problem| RepositoryError::new(repository, None, problem))
+}
+
+fn read_keys(
+    access: &Access<'_>,
+    repository: &Repository,
+    known: impl Fn(&str) -> Option<Sha256Digest>,
+) -> Result<Vec<(String, Vec<u8>)>, RepositoryProblem> {
+    let mut files = Vec::new();
+    for key in &repository.keys {
+        let bytes = match key {
+            RepositoryKey::Embedded { bytes, .. } => bytes.clone(),
+            RepositoryKey::File(path) => {
+                fs::read(path).map_err(|source| RepositoryProblem::KeyFile { path: path.display().to_string(), source })?
+            }
+            RepositoryKey::Url(url) => {
+                let stored = known(url).and_then(|digest| fs::read(access.store.entry(Bucket::Metadata, &digest)?).ok());
+                stored.map_or_else(|| fetch_key(access, url), Ok)?
+            }
+        };
+        files.push((trust::key_name(key), bytes));
+    }
+    Ok(files)
 }
 
 /// Returns the base URL of a repository, the one that locks and images name.

@@ -31,6 +31,7 @@ use sequoia_openpgp::{
         },
     },
     policy::{HashAlgoSecurity, StandardPolicy},
+    serialize::SerializeInto as _,
     types::HashAlgorithm,
 };
 
@@ -210,6 +211,20 @@ impl Keyring {
             }
         }
         if certs.is_empty() { Err(TrustError::NoKeys) } else { Ok(Self { certs }) }
+    }
+
+    /// Returns all keys as one armored file.
+    ///
+    /// # Errors
+    /// Fails when a key cannot be written.
+    pub fn armored(&self) -> Result<Vec<u8>, TrustError> {
+        let mut bytes = Vec::new();
+        for cert in &self.certs {
+            let failed =
+                |error: openpgp::anyhow::Error| TrustError::BadKeyring { key: cert.fingerprint().to_hex(), reason: innermost(&error) };
+            bytes.extend(cert.armored().to_vec().map_err(failed)?);
+        }
+        Ok(bytes)
     }
 
     /// Returns the fingerprints of all keys.

@@ -23,14 +23,17 @@ mod engine;
 pub mod explain;
 pub mod glob;
 mod greedy;
+mod groups;
 pub mod index;
 mod order;
 pub mod relation;
+pub mod rpm;
 #[cfg(test)]
 mod scenario;
 mod search;
 mod selection;
 mod solution;
+mod stored;
 mod strings;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,6 @@
 
 use std::{
     cmp::{Ordering, Reverse},
-    ops::Range,
     sync::Arc,
 };
 
@@ -22,6 +21,7 @@ use oic_config::spec::Arch;
 
 use super::{
     glob,
+    groups::Groups,
     index::{Atom, MultiArch, PackageIndex, PackageRecord, RelationKind},
     relation::Alternative,
     strings::{Interner, TableFull},
@@ -153,17 +153,17 @@ impl Universe {
     /// Fills the tables from names.
     fn group(&mut self) {
         let count = self.names.strings().len();
-        self.by_name = Groups::new(count, self.package_ids().map(|id| (self.name(id), id)));
+        self.by_name = Groups::new(count, self.package_ids().map(|id| (self.name(id).at(), id)));
         let mut provided = Vec::new();
         for id in self.package_ids() {
             let record = self.record(id);
             for atom in self.atoms(id).iter().filter(|atom| atom.kind == RelationKind::Provides) {
-                provided.push((self.atom_name(id, atom), Provider { package: id, atom: Some(*atom) }));
+                provided.push((self.atom_name(id, atom).at(), Provider { package: id, atom: Some(*atom) }));
             }
             if record.multi_arch() == MultiArch::Allowed
                 && let Some(any) = self.names.find(&format!("{}:any", record.name()))
             {
-                provided.push((NameId(any), Provider { package: id, atom: None }));
+                provided.push((NameId(any).at(), Provider { package: id, atom: None }));
             }
         }
         self.providers = Groups::new(count, provided.iter().copied());
@@ -342,44 +342,4 @@ fn number_names(strings: &super::strings::StringTable, arch: Arch, names: &mut I
         numbers.push(NameId(names.intern(name)?));
     }
     Ok(numbers)
-}
-
-/// Items in groups, all in one list.
-#[derive(Debug)]
-struct Groups<T> {
-    /// Where each group begins; one more than there are groups.
-    starts: Vec<u32>,
-    items: Vec<T>,
-}
-
-impl<T> Default for Groups<T> {
-    fn default() -> Self {
-        Self { starts: vec![0], items: Vec::new() }
-    }
-}
-
-impl<T: Copy> Groups<T> {
-    /// Sorts items into `count` groups, keeping their order within each.
-    fn new(count: usize, items: impl Iterator<Item = (NameId, T)> + Clone) -> Self {
-        let mut starts = vec![0_u32; count + 1];
-        for (group, _) in items.clone() {
-            starts[group.at() + 1] += 1;
-        }
-        for at in 1..starts.len() {
-            starts[at] += starts[at - 1];
-        }
-        let mut next = starts.clone();
-        let mut sorted: Vec<Option<T>> = vec![None; starts[count] as usize];
-        for (group, item) in items {
-            let place = &mut next[group.at()];
-            sorted[*place as usize] = Some(item);
-            *place += 1;
-        }
-        Self { starts, items: sorted.into_iter().flatten().collect() }
-    }
-
-    fn get(&self, group: usize) -> &[T] {
-        let range: Range<usize> = self.starts[group] as usize..self.starts[group + 1] as usize;
-        &self.items[range]
-    }
 }

@@ -5,8 +5,13 @@
 //! package file ─header─▶ digests, signatures, name ─▶ verified, in the store
 //! ```
 
+mod folder;
 pub mod header;
+mod metadata;
 pub mod package;
+mod repomd;
 
 pub use header::{Header, HeaderError};
+pub use metadata::{RpmRepository, refresh};
 pub use package::{PackageHeader, PackageId, PackageProblem, VerifiedPackage};
+pub use repomd::{Record, RecordKind, Repomd, RepomdError};

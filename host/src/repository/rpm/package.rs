@@ -154,6 +154,25 @@ pub enum PackageProblem {
     },
 }
 
+impl PackageProblem {
+    /// Returns what the user can do about it, if something helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let words = match self {
+            Self::Trust(error) => error.hint(),
+            Self::Unsigned { .. } | Self::PayloadOpen => {
+                "ask the repository's owner to sign its packages; `pkey: \"[trusted=yes]\"` takes packages that nobody has signed"
+            }
+            Self::Digest { .. } | Self::OtherPackage { .. } => {
+                "do not use this repository before its owner has found out how that came about"
+            }
+            Self::OpenHeader => "ask the repository's owner for a package made by a newer rpm",
+            _ => return None,
+        };
+        Some(words.to_owned())
+    }
+}
+
 /// Name, version and architecture of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PackageId {

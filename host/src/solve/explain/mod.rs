@@ -11,6 +11,8 @@
 mod reason;
 mod similar;
 
+pub(in crate::solve) use similar::likest;
+
 use std::fmt;
 
 use oic_config::spec::{PackageRequest, VersionPin};

@@ -10,6 +10,11 @@ const LONGEST: usize = 100;
 
 /// Returns the names that are most like `wanted`, the likest first.
 pub(super) fn similar_names(universe: &Universe, wanted: &str) -> Vec<String> {
+    likest(universe.package_names(), wanted)
+}
+
+/// Returns those of some names that are most like `wanted`, the likest first.
+pub(in crate::solve) fn likest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Vec<String> {
     if wanted.len() > LONGEST {
         return Vec::new();
     }
@@ -18,7 +23,7 @@ pub(super) fn similar_names(universe: &Universe, wanted: &str) -> Vec<String> {
     let near = |name: &str| {
         (name.len() <= LONGEST && name.len().abs_diff(lower.len()) <= limit).then(|| distance(&lower, name)).filter(|&d| d <= limit)
     };
-    let mut near: Vec<_> = universe.package_names().filter_map(|name| Some((near(name)?, name))).collect();
+    let mut near: Vec<_> = names.filter_map(|name| Some((near(name)?, name))).collect();
     near.sort_unstable();
     near.into_iter().take(OFFERED).map(|(_, name)| name.to_owned()).collect()
 }

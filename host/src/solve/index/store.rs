@@ -1,11 +1,8 @@
 //! An index as bytes in the cache: written once, read in some milliseconds.
 //!
-//! All numbers are little-endian.
+//! The beginning is that of all stored indexes (`stored`), with the magic "oicindex" and the format [`INDEX_FORMAT`]; then:
 //!
 //! ```text
-//! magic       8 bytes  "oicindex"
-//! format      u32      INDEX_FORMAT; another one is not read
-//! checksum    u64      of everything that follows
 //! counts      u64 × 6  names: strings, bytes; strings: strings, bytes; packages; atoms
 //! names       u32 × n  ends, then the text
 //! strings     u32 × n  ends, then the text
@@ -13,14 +10,15 @@
 //! atoms       12 bytes each
 //! ```
 //!
-//! The checksum finds accidents, not attacks; whatever the bytes are, reading ends in a valid index or an error.
+//! Whatever the bytes are, reading ends in a valid index or an error.
 
 use std::io::{self, Write};
 
 use super::{Atom, MultiArch, NO_VERSION, PackageIndex, Priority, RelationKind, Stanza};
+pub use crate::solve::stored::StoredIndexError;
 use crate::solve::{
     relation::{self, Comparison},
-    strings::StringTable,
+    stored::{self, Reader, damaged, put_counts, put_table},
 };
 
 /// The version of the stored form. Part of the name of cache entries, so that another version's are left alone.
@@ -29,26 +27,6 @@ pub const INDEX_FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"oicindex";
 const STANZA_BYTES: usize = 96;
 const ATOM_BYTES: usize = 12;
-
-/// The bytes are not an index that this program wrote.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoredIndexError {
-    /// They begin differently.
-    #[error("the stored package index is not one")]
-    NotAnIndex,
-    /// Another version of the program wrote them.
-    #[error("the stored package index has format {found}, and {INDEX_FORMAT} is expected")]
-    Format {
-        /// The format found.
-        found: u32,
-    },
-    /// They were changed or cut off.
-    #[error("the stored package index is damaged: {what}")]
-    Damaged {
-        /// What does not fit.
-        what: &'static str,
-    },
-}
 
 const MULTI_ARCH: [MultiArch; 4] = [MultiArch::No, MultiArch::Same, MultiArch::Foreign, MultiArch::Allowed];
 const PRIORITY: [Priority; 5] = [Priority::Required, Priority::Important, Priority::Standard, Priority::Optional, Priority::Extra];
@@ -68,18 +46,12 @@ impl PackageIndex {
             self.stanzas.len(),
             self.atoms.len(),
         ];
-        counts.iter().for_each(|&count| body.extend_from_slice(&(count as u64).to_le_bytes()));
-        for table in [&self.names, &self.strings] {
-            table.ends().iter().for_each(|end| body.extend_from_slice(&end.to_le_bytes()));
-            body.extend_from_slice(table.text().as_bytes());
-        }
+        put_counts(&counts, &mut body);
+        put_table(&self.names, &mut body);
+        put_table(&self.strings, &mut body);
         self.stanzas.iter().for_each(|stanza| write_stanza(stanza, &mut body));
         self.atoms.iter().for_each(|atom| write_atom(*atom, &mut body));
-        out.write_all(MAGIC)?;
-        out.write_all(&INDEX_FORMAT.to_le_bytes())?;
-        out.write_all(&checksum(&body).to_le_bytes())?;
-        out.write_all(&body)?;
-        out.flush()
+        stored::write(MAGIC, INDEX_FORMAT, &body, out)
     }
 
     fn stored_size(&self) -> usize {
@@ -92,17 +64,7 @@ impl PackageIndex {
     /// # Errors
     /// Fails when the bytes are not an index of this format, whole and unchanged.
     pub fn read(bytes: &[u8]) -> Result<Self, StoredIndexError> {
-        let mut reader = Reader(bytes);
-        if reader.bytes(8) != Ok(MAGIC) {
-            return Err(StoredIndexError::NotAnIndex);
-        }
-        let found = reader.number32()?;
-        if found != INDEX_FORMAT {
-            return Err(StoredIndexError::Format { found });
-        }
-        if reader.number64()? != checksum(reader.0) {
-            return Err(damaged("its checksum is wrong"));
-        }
+        let mut reader = stored::body(MAGIC, INDEX_FORMAT, bytes)?;
         let [names, names_text, strings, strings_text, stanzas, atoms] = reader.counts()?;
         let names = reader.table(names, names_text)?;
         let strings = reader.table(strings, strings_text)?;
@@ -111,9 +73,7 @@ impl PackageIndex {
         let (Some(stanzas), Some(atoms)) = (stanzas, atoms) else {
             return Err(damaged("it holds an unknown kind of entry"));
         };
-        if !reader.0.is_empty() {
-            return Err(damaged("something follows its end"));
-        }
+        reader.finish()?;
         let index = Self { names, strings, stanzas, atoms };
         index.check()?;
         Ok(index)
@@ -162,18 +122,6 @@ impl Stanza {
             self.maintainer,
         ]
     }
-}
-
-fn damaged(what: &'static str) -> StoredIndexError {
-    StoredIndexError::Damaged { what }
-}
-
-/// Mixes the bytes eight at a time.
-pub(super) fn checksum(bytes: &[u8]) -> u64 {
-    let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    let (words, rest) = bytes.as_chunks::<8>();
-    let sum = words.iter().fold(bytes.len() as u64, |sum, word| mix(sum, u64::from_le_bytes(*word)));
-    rest.iter().fold(sum, |sum, &byte| mix(sum, u64::from(byte)))
 }
 
 fn write_stanza(stanza: &Stanza, out: &mut Vec<u8>) {
@@ -235,48 +183,4 @@ fn read_atom(row: &[u8]) -> Option<Atom> {
     let kind = *RelationKind::ALL.get(usize::from(kind))?;
     let comparison = *Comparison::ALL.get(usize::from(comparison))?;
     Some(Atom { name, version, kind, comparison, more: more == 1 })
-}
-
-/// What is left to read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], StoredIndexError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(|| damaged("it ends too early"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoredIndexError> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or_else(|| damaged("it ends too early"))?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn number32(&mut self) -> Result<u32, StoredIndexError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn number64(&mut self) -> Result<u64, StoredIndexError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn counts(&mut self) -> Result<[usize; 6], StoredIndexError> {
-        let mut counts = [0; 6];
-        for count in &mut counts {
-            *count = usize::try_from(self.number64()?).map_err(|_| damaged("it announces too much"))?;
-        }
-        Ok(counts)
-    }
-
-    fn rows(&mut self, count: usize, width: usize) -> Result<&'a [u8], StoredIndexError> {
-        self.bytes(count.checked_mul(width).ok_or_else(|| damaged("it announces too much"))?)
-    }
-
-    fn table(&mut self, strings: usize, text: usize) -> Result<StringTable, StoredIndexError> {
-        let (ends, _) = self.rows(strings, 4)?.as_chunks::<4>();
-        let ends = ends.iter().map(|end| u32::from_le_bytes(*end)).collect();
-        let text = std::str::from_utf8(self.bytes(text)?).map_err(|_| damaged("a string is not UTF-8"))?;
-        StringTable::from_parts(text.to_owned(), ends).ok_or_else(|| damaged("its strings do not add up"))
-    }
 }

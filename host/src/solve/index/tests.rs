@@ -155,7 +155,7 @@ proptest! {
         let mut bytes = stored(&parse(STANZA).unwrap());
         let at = at.min(bytes.len() - 1);
         bytes[at] = byte;
-        let sum = super::store::checksum(&bytes[20..]);
+        let sum = crate::solve::stored::checksum(&bytes[20..]);
         bytes[12..20].copy_from_slice(&sum.to_le_bytes());
         if let Ok(index) = PackageIndex::read(&bytes) {
             for record in index.packages() {

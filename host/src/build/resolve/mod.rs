@@ -2,33 +2,41 @@
 //!
 //! ```text
 //! spec ─SolveInputs─▶ digest ─ the lock's? ─yes─▶ locked section
-//!                                         └no──▶ repository::refresh ─▶ PackageIndex… ─▶ Universe ─solve─▶ locked section
-//! locked section ─fetch_all─▶ (package, path in the store)…
+//!                                         └no──▶ deb │ rpm: refresh ─▶ PackageIndex… ─▶ Universe ─solve─▶ locked section
+//! locked section ─fetch─▶ (package, path in the store)…
 //! ```
 //!
 //! A lock that fits is used as it is, without asking any repository. Parsed indexes are kept in the store, by the digest of
-//! the verified file that they were made from.
+//! the verified file that they were made from ([`index`]).
+//!
+//! What the two package families do in their own ways is in [`deb`] and [`rpm`]: how repositories become a choice of packages, and
+//! what a package file must pass beyond its digest. Everything else is here, once.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+mod deb;
+mod index;
+mod keys;
+mod rpm;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use oic_config::{
     Report,
     spec::{Arch, Ecosystem, ImageSpec, PackageRequest, Repository, RepositoryLocation, Snapshot},
 };
-use rayon::prelude::*;
 
-use super::LockUse;
+use super::{
+    LockUse,
+    progress::{Event, Level},
+};
 use crate::{
-    digest::Sha256Digest,
     fetch::{Download, FetchError},
     lock::{LockDiff, LockedImage, LockedKey, LockedPackage, LockedRepository, LockedTools, PackageLock, SolveInputs, ecosystem_name},
-    repository::{self, Access, IndexFile, RepositoryError, RepositoryProblem, RepositoryState},
-    solve::{
-        BaseSet, IndexError, IndexedRepository, PackageIndex, Solution, SolveError, SolveRequest, Universe, UniverseTooLarge,
-        index::INDEX_FORMAT,
-    },
+    repository::{self, Access, RepositoryError, RepositoryProblem, RepositoryState, rpm::PackageProblem},
+    solve::{BaseSet, SolveError, UniverseTooLarge, rpm as rpm_solve},
     store::{Bucket, Expected, StoreError},
 };
+
+pub use keys::repository_keys;
 
 /// The distribution that `oic` takes its own tools from.
 const TOOLS_DISTRIBUTION: (&str, &str) = ("debian", "debian13");
@@ -51,7 +59,7 @@ pub enum ResolveError {
         /// Which.
         what: String,
         /// What is wrong with it.
-        source: IndexError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The repositories are too large.
     #[error(transparent)]
@@ -59,6 +67,29 @@ pub enum ResolveError {
     /// The requests cannot be met.
     #[error(transparent)]
     Solve(#[from] SolveError),
+    /// The requests cannot be met from RPM repositories.
+    #[error(transparent)]
+    RpmSolve(#[from] rpm_solve::SolveError),
+    /// A package of the metadata has no digest that counts.
+    #[error("the repository `{repository}` has a {kind} digest of the package {package}; only sha256 counts")]
+    Checksum {
+        /// The package.
+        package: String,
+        /// The repository.
+        repository: String,
+        /// What the metadata has.
+        kind: &'static str,
+    },
+    /// A package file is not what it should be.
+    #[error("the package {package} of the repository `{repository}` cannot be used")]
+    Package {
+        /// The package.
+        package: String,
+        /// The repository.
+        repository: String,
+        /// What is wrong with it.
+        source: Box<PackageProblem>,
+    },
     /// Packages cannot be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -118,6 +149,7 @@ impl ResolveError {
             Self::Store(error) => error.hint(),
             Self::NotLocked { .. } | Self::LockOutdated { .. } => Some("run `oic lock`, or build without --locked".to_owned()),
             Self::UnknownRepository { .. } => Some("run `oic lock`, which chooses the packages anew".to_owned()),
+            Self::Package { source, .. } => source.hint(),
             Self::Unsupported { field: "snapshot", .. } => Some("use `snapshot: latest`; the lock keeps versions as they are".to_owned()),
             _ => None,
         }
@@ -150,7 +182,9 @@ pub fn resolve(
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedImage>, ResolveError> {
     refuse(spec)?;
+    warn_of_unverified(access, &spec.repositories);
     let arch = spec.target.arch;
+    let family = spec.provider.ecosystem;
     let inputs = image_inputs(spec);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
@@ -159,10 +193,13 @@ pub fn resolve(
         return Ok(Resolved { section: image.clone(), is_from_lock: true, diff: None });
     }
     let known_keys = known.map_or(&[][..], |image| &image.repositories);
-    let (repositories, packages) = choose(access, &inputs, BaseSet::Required, known_keys)?;
+    let Choice { repositories, packages } = match family {
+        Ecosystem::Deb => deb::choose(access, &inputs, BaseSet::Required, known_keys)?,
+        Ecosystem::Rpm => rpm::choose(access, &inputs, known_keys)?,
+    };
     let section = LockedImage {
         arch: arch.name().to_owned(),
-        ecosystem: ecosystem_name(spec.provider.ecosystem).to_owned(),
+        ecosystem: ecosystem_name(family).to_owned(),
         spec: digest,
         source_date_epoch: repositories.iter().map(|repository| repository.date).max().unwrap_or_default(),
         repositories,
@@ -174,8 +211,18 @@ pub fn resolve(
 
 /// Returns what the choice of an image's packages depends on.
 fn image_inputs(spec: &ImageSpec) -> SolveInputs<'_> {
-    let arch = spec.target.arch;
-    SolveInputs { arch, requests: &spec.system.packages, repositories: &spec.repositories, base: "required", recommends: false }
+    let base = match spec.provider.ecosystem {
+        Ecosystem::Deb => "required",
+        // What every installation has is for the template to say.
+        Ecosystem::Rpm => "none",
+    };
+    SolveInputs {
+        arch: spec.target.arch,
+        requests: &spec.system.packages,
+        repositories: &spec.repositories,
+        base,
+        recommends: spec.system.weak_dependencies,
+    }
 }
 
 /// Returns the lock's choice for an image, if it has one that fits.
@@ -207,9 +254,6 @@ fn tool_inputs<'a>(arch: Arch, requests: &'a [PackageRequest], repositories: &'a
 
 /// Refuses what this version cannot resolve.
 fn refuse(spec: &ImageSpec) -> Result<(), ResolveError> {
-    if spec.provider.ecosystem != Ecosystem::Deb {
-        return Err(ResolveError::Unsupported { field: "target", reason: "only distributions with Debian packages can be resolved" });
-    }
     if matches!(spec.snapshot, Snapshot::At(_)) {
         return Err(ResolveError::Unsupported { field: "snapshot", reason: "package archives of the past cannot be used" });
     }
@@ -273,7 +317,7 @@ pub fn resolve_installer(
         return Ok(Some(Resolved { section: tools.clone(), is_from_lock: true, diff: None }));
     }
     let known_keys = known.map_or(&[][..], |tools| &tools.repositories);
-    let (repositories, packages) = choose(access, &inputs, BaseSet::None, known_keys)?;
+    let Choice { repositories, packages } = rpm::choose(access, &inputs, known_keys)?;
     let section = LockedTools { name: INSTALLER.to_owned(), arch: arch.name().to_owned(), spec: digest, repositories, packages };
     Ok(Some(Resolved { section, is_from_lock: false, diff: None }))
 }
@@ -312,30 +356,69 @@ pub fn resolve_tools(
         return Ok(Resolved { section: tools.clone(), is_from_lock: true, diff: None });
     }
     let known_keys = known.map_or(&[][..], |tools| &tools.repositories);
-    let (repositories, packages) = choose(access, &inputs, BaseSet::None, known_keys)?;
+    let Choice { repositories, packages } = deb::choose(access, &inputs, BaseSet::None, known_keys)?;
     let section = LockedTools { name: name.to_owned(), arch: arch.name().to_owned(), spec: digest, repositories, packages };
     let diff = known.map(|tools| LockDiff::between(&tools.packages, &section.packages));
     Ok(Resolved { section, is_from_lock: false, diff })
 }
 
-/// Asks the repositories and solves.
-fn choose(
-    access: &Access<'_>,
-    inputs: &SolveInputs<'_>,
-    base: BaseSet,
-    known: &[LockedRepository],
-) -> Result<(Vec<LockedRepository>, Vec<LockedPackage>), ResolveError> {
-    let states = repository::refresh(access, inputs.repositories, inputs.arch.deb_name())?;
-    check_keys(inputs.repositories, &states, known)?;
-    let universe = universe(access, inputs, &states)?;
-    let request = SolveRequest { packages: inputs.requests.to_vec(), base, recommends: inputs.recommends };
-    let solution = crate::solve::solve(&universe, &request)?;
-    let repositories = inputs.repositories.iter().zip(&states).map(|(repository, state)| lock_repository(repository, state)).collect();
-    Ok((repositories, lock_packages(solution)))
+/// What was chosen, and where from.
+struct Choice {
+    repositories: Vec<LockedRepository>,
+    packages: Vec<LockedPackage>,
+}
+
+/// Says of which repositories less than everything is verified, in every build.
+fn warn_of_unverified(access: &Access<'_>, repositories: &[Repository]) {
+    for repository in repositories {
+        let what = match Unverified::of(repository) {
+            None => continue,
+            Some(Unverified::Everything) => "nothing of it is verified, neither its metadata nor its packages",
+            Some(Unverified::Metadata) => {
+                "its metadata is taken without a signature: whoever is on the way, or runs a mirror, can hold back updates; its packages are verified"
+            }
+        };
+        let text = format!("the repository `{}` [{}]: {what}", repository.id, repository.origin);
+        access.observer.event(&Event::Message { level: Level::Warning, text: &text });
+    }
+}
+
+/// What of a repository is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unverified {
+    /// Its metadata has no signature, or none that is looked at.
+    Metadata,
+    /// Its metadata and its packages.
+    Everything,
+}
+
+impl Unverified {
+    /// Returns what of `repository` is not verified, none when all is.
+    #[must_use]
+    pub fn of(repository: &Repository) -> Option<Self> {
+        match repository {
+            Repository { trusted: true, .. } => Some(Self::Everything),
+            Repository { require_metadata_signature: false, .. } => Some(Self::Metadata),
+            _ => None,
+        }
+    }
+
+    /// Returns the word for it in manifests.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Everything => "everything",
+        }
+    }
 }
 
 /// A key that comes from a URL is believed the first time, and must stay the same from then on.
-fn check_keys(repositories: &[Repository], states: &[RepositoryState], known: &[LockedRepository]) -> Result<(), RepositoryError> {
+fn check_keys<'a>(
+    repositories: &[Repository],
+    states: impl Iterator<Item = &'a RepositoryState>,
+    known: &[LockedRepository],
+) -> Result<(), RepositoryError> {
     for (repository, state) in repositories.iter().zip(states) {
         let Some(locked) = known.iter().find(|locked| locked.id == state.id) else { continue };
         for (url, found) in &state.fetched_keys {
@@ -346,53 +429,6 @@ fn check_keys(repositories: &[Repository], states: &[RepositoryState], known: &[
         }
     }
     Ok(())
-}
-
-/// Loads all indexes, several at a time.
-fn universe(access: &Access<'_>, inputs: &SolveInputs<'_>, states: &[RepositoryState]) -> Result<Universe, ResolveError> {
-    let files: Vec<_> = inputs
-        .repositories
-        .iter()
-        .zip(states)
-        .flat_map(|(repository, state)| state.indexes.iter().map(move |file| (repository, file)))
-        .collect();
-    let load = |(repository, file): &(&Repository, &IndexFile)| {
-        Ok(IndexedRepository {
-            id: repository.id.clone(),
-            component: file.component.clone(),
-            priority: repository.priority,
-            allow_packages: repository.allow_packages.clone(),
-            index: Arc::new(load_index(access, file)?),
-        })
-    };
-    let indexes = files.par_iter().map(load).collect::<Result<Vec<_>, ResolveError>>()?;
-    Ok(Universe::new(inputs.arch, indexes)?)
-}
-
-/// Returns the parsed form of an index, from the store when it is there.
-fn load_index(access: &Access<'_>, file: &IndexFile) -> Result<PackageIndex, ResolveError> {
-    let store = access.store;
-    let key = Sha256Digest::of(format!("deb index {INDEX_FORMAT} {}", file.file.sha256).as_bytes());
-    if let Some(path) = store.entry(Bucket::Indexes, &key) {
-        match fs::read(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| PackageIndex::read(&bytes).map_err(|error| error.to_string()))
-        {
-            Ok(index) => return Ok(index),
-            Err(reason) => {
-                tracing::debug!(path = %path.display(), reason, "a parsed index is of no use");
-                store.discard(Bucket::Indexes, &key);
-            }
-        }
-    }
-    let text = file.read(store)?;
-    let index = PackageIndex::parse(text.as_slice()).map_err(|source| ResolveError::Parse { what: file.what.clone(), source })?;
-    let mut bytes = Vec::new();
-    match index.write(&mut bytes) {
-        Ok(()) => drop(store.put(Bucket::Indexes, &key, &bytes)?),
-        Err(error) => tracing::debug!(%error, "a parsed index cannot be kept"),
-    }
-    Ok(index)
 }
 
 fn lock_repository(repository: &Repository, state: &RepositoryState) -> LockedRepository {
@@ -413,24 +449,22 @@ fn lock_repository(repository: &Repository, state: &RepositoryState) -> LockedRe
     }
 }
 
-fn lock_packages(solution: Solution) -> Vec<LockedPackage> {
-    let mut packages: Vec<_> = solution
-        .packages
-        .into_iter()
-        .map(|package| LockedPackage {
-            name: package.name,
-            version: package.version,
-            arch: package.architecture,
-            repository: package.repository,
-            path: package.filename,
-            size: package.size,
-            sha256: package.sha256,
-            installed_kib: package.installed_kib,
-            requested: package.requested,
-        })
-        .collect();
-    packages.sort_by(|left, right| (&left.name, &left.arch).cmp(&(&right.name, &right.arch)));
-    packages
+/// Brings packages of an image's repositories into the store and verifies what the lock does not vouch for. `locked` are the
+/// repositories as they were when the packages were chosen.
+///
+/// # Errors
+/// Fails with the first package that cannot be had, or is not to be used.
+pub fn fetch_image(
+    access: &Access<'_>,
+    spec: &ImageSpec,
+    locked: &[LockedRepository],
+    packages: &[LockedPackage],
+) -> Result<StoredPackages, ResolveError> {
+    let packages = fetch_all(access, &spec.repositories, packages)?;
+    if spec.provider.ecosystem == Ecosystem::Rpm {
+        rpm::verify_all(access, &spec.repositories, locked, &packages)?;
+    }
+    Ok(packages)
 }
 
 /// Brings packages into the store, each with the size and SHA-256 that the lock states, and returns where they are.
@@ -460,5 +494,4 @@ pub fn fetch_all(access: &Access<'_>, repositories: &[Repository], packages: &[L
 }
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
 mod tests;

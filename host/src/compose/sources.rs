@@ -1,0 +1,120 @@
+//! The package sources that an image lists: one file per repository, each bound to its own keys.
+//!
+//! The distribution's own repositories are listed where no package of the distribution does it: always for apt, never for dnf, whose
+//! distributions ship a package with them. What the template adds is always listed.
+
+use std::collections::BTreeMap;
+
+use oic_config::spec::{ImageSpec, Repository, RepositoryFormat, RepositoryLocation};
+use oic_protocol::FileEntry;
+
+use super::files::root_file;
+
+/// The keys of repositories, by their ids: one file each.
+pub type RepositoryKeys = BTreeMap<String, Vec<u8>>;
+
+/// apt's priority of a source that says nothing.
+const APT_PRIORITY: i32 = 500;
+
+/// dnf's priority of a source that says nothing.
+const DNF_PRIORITY: i32 = 99;
+
+/// Programs that read `/etc/yum.repos.d`.
+const DNF: [&str; 5] = ["dnf", "dnf5", "tdnf", "microdnf", "yum"];
+
+/// Returns the files of all sources. `installed` tells whether a package is in the image.
+pub(super) fn files(spec: &ImageSpec, keys: &RepositoryKeys, installed: &impl Fn(&str) -> bool) -> Vec<FileEntry> {
+    let mut files = Vec::new();
+    let listed = || spec.repositories.iter().filter(|repository| repository.in_image);
+    if installed("apt") {
+        let keyring = format!("{}-archive-keyring", spec.target.os);
+        let packaged = (installed(&keyring) || installed("ubuntu-keyring")).then(|| format!("/usr/share/keyrings/{keyring}.gpg"));
+        for repository in listed().filter(|repository| repository.format == RepositoryFormat::Deb) {
+            files.extend(apt_source(spec, repository, keys.get(&repository.id), packaged.as_deref()));
+        }
+    }
+    if DNF.into_iter().any(installed) {
+        for repository in listed().filter(|repository| repository.format == RepositoryFormat::Rpm && !repository.is_base) {
+            files.extend(dnf_source(repository, keys.get(&repository.id)));
+        }
+    }
+    files
+}
+
+/// Returns a deb822 source, its key, and its pin.
+///
+/// The distribution's own repositories name the keyring that a package keeps up to date, where there is one; every other key
+/// is written beside the source.
+fn apt_source(spec: &ImageSpec, repository: &Repository, key: Option<&Vec<u8>>, packaged_keyring: Option<&str>) -> Vec<FileEntry> {
+    let RepositoryLocation::Url(url) = &repository.location else { return Vec::new() };
+    let mut files = Vec::new();
+    let stem = file_stem(&repository.id);
+    let mut source = format!("Types: deb\nURIs: {url}\nSuites: {}\n", repository.suite);
+    if !repository.suite.ends_with('/') {
+        source += &format!("Components: {}\n", repository.components.join(" "));
+    }
+    match (packaged_keyring.filter(|_| repository.is_base), key.filter(|_| !repository.trusted)) {
+        (Some(path), _) => source += &format!("Signed-By: {path}\n"),
+        (None, Some(bytes)) => {
+            let extension = if bytes.starts_with(b"-----BEGIN") { "asc" } else { "gpg" };
+            let path = format!("/etc/apt/keyrings/{stem}.{extension}");
+            files.push(root_file(&path, bytes.clone()));
+            source += &format!("Signed-By: {path}\n");
+        }
+        (None, None) if repository.trusted => source += "Trusted: yes\n",
+        (None, None) => {}
+    }
+    files.push(root_file(&format!("/etc/apt/sources.list.d/{stem}.sources"), source));
+    if let Some(pins) = apt_pins(spec, repository) {
+        files.push(root_file(&format!("/etc/apt/preferences.d/{stem}.pref"), pins));
+    }
+    files
+}
+
+/// Returns what apt needs to prefer a repository as the template does. apt knows repositories by their server, so that nothing can be
+/// said of one whose server has another repository of the image, too.
+fn apt_pins(spec: &ImageSpec, repository: &Repository) -> Option<String> {
+    let server = |repository: &Repository| match &repository.location {
+        RepositoryLocation::Url(url) => url.split_once("://")?.1.split(['/', ':']).next().map(str::to_owned),
+        RepositoryLocation::Path(_) => None,
+    };
+    let own = server(repository)?;
+    let is_plain = repository.priority == APT_PRIORITY && repository.allow_packages.is_empty();
+    let is_shared = spec.repositories.iter().any(|other| other.id != repository.id && server(other).as_ref() == Some(&own));
+    if repository.is_base || is_plain || is_shared {
+        return None;
+    }
+    let pin = |packages: &str, priority: i32| format!("Package: {packages}\nPin: origin \"{own}\"\nPin-Priority: {priority}\n");
+    if repository.allow_packages.is_empty() {
+        return Some(pin("*", repository.priority));
+    }
+    Some(format!("{}\n{}", pin(&repository.allow_packages.join(" "), repository.priority), pin("*", -1)))
+}
+
+/// Returns a `.repo` file and its key.
+fn dnf_source(repository: &Repository, key: Option<&Vec<u8>>) -> Vec<FileEntry> {
+    let RepositoryLocation::Url(url) = &repository.location else { return Vec::new() };
+    let stem = file_stem(&repository.id);
+    let mut files = Vec::new();
+    let flag = |is_on: bool| if is_on { 1 } else { 0 };
+    let mut source = format!("[{stem}]\nname={stem}\nbaseurl={url}\nenabled=1\n");
+    source += &format!("gpgcheck={}\nrepo_gpgcheck={}\n", flag(!repository.trusted), flag(repository.require_metadata_signature));
+    if let Some(bytes) = key.filter(|_| !repository.trusted) {
+        let path = format!("/etc/pki/rpm-gpg/RPM-GPG-KEY-{stem}");
+        files.push(root_file(&path, bytes.clone()));
+        source += &format!("gpgkey=file://{path}\n");
+    }
+    if repository.priority != DNF_PRIORITY {
+        source += &format!("priority={}\n", repository.priority);
+    }
+    if !repository.allow_packages.is_empty() {
+        source += &format!("includepkgs={}\n", repository.allow_packages.join(" "));
+    }
+    files.push(root_file(&format!("/etc/yum.repos.d/{stem}.repo"), source));
+    files
+}
+
+/// Returns a repository's name as part of a file name that apt and dnf read.
+fn file_stem(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
+}
