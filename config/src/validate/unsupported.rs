@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::layer::{BaselineMode, Layer};
-use crate::spec::{Ecosystem, ImageType};
+use crate::spec::ImageType;
 
 /// Notes everything in `layer` that this version does not build.
 pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
@@ -15,14 +15,6 @@ pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
 
 fn target(layer: &Layer, cx: &mut Context<'_>) {
     let Some(target) = &layer.target else { return };
-    if cx.provider.facts.ecosystem == Ecosystem::Rpm {
-        let origin = target.dist.as_ref().map_or(target.origin, |dist| dist.origin);
-        let reason = format!(
-            "{} is made of RPM packages, which cannot be built yet; debian, ubuntu and wind-river-elxr can",
-            cx.provider.facts.display_name
-        );
-        cx.unsupported(origin, "target.dist", reason);
-    }
     let kind = match cx.image_type {
         ImageType::Raw => return,
         ImageType::Img => "initramfs images (`img`)",

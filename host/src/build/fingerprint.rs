@@ -71,7 +71,8 @@ impl Inputs {
 
     /// Adds what `systemConfig` says, its files aside.
     fn system(&mut self, image: &str, system: &System) -> Result<(), BuildError> {
-        let System { name, hostname, packages, users, files: _, commands, bootloader, kernel } = system;
+        // Whether recommended packages come along decides which packages there are; those are in the lock.
+        let System { name, hostname, packages, weak_dependencies: _, users, files: _, commands, bootloader, kernel } = system;
         let requests: Vec<_> = packages.iter().map(|package| json!([package.name, package.version])).collect();
         self.add("systemConfig", &json!([name, hostname]));
         self.add("systemConfig.packages", &json!(requests));

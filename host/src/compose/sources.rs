@@ -118,3 +118,90 @@ fn dnf_source(repository: &Repository, key: Option<&Vec<u8>>) -> Vec<FileEntry> 
 fn file_stem(id: &str) -> String {
     id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use oic_config::{LoadRequest, spec::RepositoryKey};
+    use oic_protocol::FileContent;
+
+    use super::*;
+
+    fn shown(files: &[FileEntry]) -> String {
+        let content = |file: &FileEntry| match &file.content {
+            FileContent::Inline(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => "not inline".to_owned(),
+        };
+        files.iter().map(|file| format!("== {}\n{}\n", file.path, content(file).trim_end())).collect()
+    }
+
+    fn spec() -> ImageSpec {
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image-templates/debian13-x86_64-minimal-raw.yml");
+        let mut spec = oic_config::load(&LoadRequest { template, ..LoadRequest::default() }).unwrap().spec;
+        spec.repositories.truncate(1);
+        let extra = Repository {
+            id: "x.org/extra".to_owned(),
+            location: RepositoryLocation::Url("https://x.org/debian".to_owned()),
+            suite: "stable".to_owned(),
+            components: vec!["main".to_owned()],
+            keys: vec![RepositoryKey::Url("https://x.org/key".to_owned())],
+            is_base: false,
+            priority: 600,
+            allow_packages: vec!["hello".to_owned(), "lib*".to_owned()],
+            ..spec.repositories[0].clone()
+        };
+        let folder = Repository { id: "local".to_owned(), location: RepositoryLocation::Path("/srv/packages".into()), ..extra.clone() };
+        spec.repositories.extend([extra, folder]);
+        spec
+    }
+
+    #[test]
+    fn every_source_is_bound_to_its_own_key() {
+        let keys = RepositoryKeys::from([("x.org/extra".to_owned(), b"-----BEGIN KEY".to_vec())]);
+        let mut spec = spec();
+        insta::assert_snapshot!(shown(&files(&spec, &keys, &|name: &str| ["apt", "debian-archive-keyring"].contains(&name))), @r#"
+        == /etc/apt/sources.list.d/debian13.sources
+        Types: deb
+        URIs: https://mirrors.kernel.org/debian
+        Suites: trixie
+        Components: main contrib non-free non-free-firmware
+        Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+        == /etc/apt/keyrings/x-org-extra.asc
+        -----BEGIN KEY
+        == /etc/apt/sources.list.d/x-org-extra.sources
+        Types: deb
+        URIs: https://x.org/debian
+        Suites: stable
+        Components: main
+        Signed-By: /etc/apt/keyrings/x-org-extra.asc
+        == /etc/apt/preferences.d/x-org-extra.pref
+        Package: hello lib*
+        Pin: origin "x.org"
+        Pin-Priority: 600
+
+        Package: *
+        Pin: origin "x.org"
+        Pin-Priority: -1
+        "#);
+        spec.repositories.iter_mut().for_each(|repository| {
+            repository.format = RepositoryFormat::Rpm;
+            repository.priority = 50;
+        });
+        insta::assert_snapshot!(shown(&files(&spec, &keys, &|name: &str| name == "tdnf")), @"
+        == /etc/pki/rpm-gpg/RPM-GPG-KEY-x-org-extra
+        -----BEGIN KEY
+        == /etc/yum.repos.d/x-org-extra.repo
+        [x-org-extra]
+        name=x-org-extra
+        baseurl=https://x.org/debian
+        enabled=1
+        gpgcheck=1
+        repo_gpgcheck=1
+        gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-x-org-extra
+        priority=50
+        includepkgs=hello lib*
+        ");
+        assert!(files(&spec, &keys, &|_: &str| false).is_empty());
+    }
+}

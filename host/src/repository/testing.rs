@@ -93,6 +93,19 @@ impl Key {
         self.sign(text, at, life, true)
     }
 
+    /// Signs bytes; the signature is not armored.
+    pub(crate) fn detached_binary(&self, bytes: &[u8]) -> Vec<u8> {
+        let policy = StandardPolicy::new();
+        let time = UNIX_EPOCH + Duration::from_secs(NOW - 60);
+        let keys = self.0.keys().with_policy(&policy, time).for_signing().secret();
+        let pair = keys.map(|key| key.key().clone().into_keypair().unwrap()).next().unwrap();
+        let mut signature = Vec::new();
+        let mut message = Signer::new(Message::new(&mut signature), pair).unwrap().creation_time(time).detached().build().unwrap();
+        message.write_all(bytes).unwrap();
+        message.finalize().unwrap();
+        signature
+    }
+
     pub(crate) fn detached(&self, text: &str) -> Vec<u8> {
         self.sign(text, NOW - 60, None, false)
     }

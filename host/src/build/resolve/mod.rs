@@ -494,4 +494,6 @@ pub fn fetch_all(access: &Access<'_>, repositories: &[Repository], packages: &[L
 }
 
 #[cfg(test)]
+mod rpm_tests;
+#[cfg(test)]
 mod tests;

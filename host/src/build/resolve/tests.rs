@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::Path;
 
 use oic_config::{LoadRequest, spec::RepositoryKey};

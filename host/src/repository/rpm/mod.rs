@@ -10,6 +10,10 @@ pub mod header;
 mod metadata;
 pub mod package;
 mod repomd;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use header::{Header, HeaderError};
 pub use metadata::{RpmRepository, refresh};

@@ -38,7 +38,7 @@ mod solution;
 mod tests;
 mod universe;
 mod weak;
-mod xml;
+pub(crate) mod xml;
 
 pub use comps::Comps;
 pub use engine::solve;
