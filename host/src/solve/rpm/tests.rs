@@ -83,7 +83,7 @@ fn solutions_are_those_of_dnf() {
             }
             (Err(error), false) => eprintln!("{label}: refused by both:\n{error}\n{}", case["error"].as_str().unwrap_or_default()),
             (Ok(solution), false) => {
-                differences.push(format!("{label}: we found {} packages, dnf none: {}", solution.packages.len(), case["error"]))
+                differences.push(format!("{label}: we found {} packages, dnf none: {}", solution.packages.len(), case["error"]));
             }
             (Err(error), true) => differences.push(format!("{label}: {error}")),
         }

@@ -103,10 +103,11 @@ impl Search<'_> {
         };
         match condition.simple() {
             Some(packages) => add_clause(packages),
-            None => match condition.clauses() {
-                Ok(Normal::Blocks(clauses)) => clauses.iter().for_each(|clause| add_clause(clause)),
-                _ => {}
-            },
+            None => {
+                if let Ok(Normal::Blocks(clauses)) = condition.clauses() {
+                    clauses.iter().for_each(|clause| add_clause(clause));
+                }
+            }
         }
     }
 }
