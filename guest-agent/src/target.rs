@@ -94,6 +94,8 @@ impl ToolsDisk {
     pub fn mount() -> Result<Self, AgentError> {
         mount_at(TOOLS_DISK, Path::new(TOOLS), "ext4", MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOATIME, "")?;
         let mounted = Self(());
+        // sqlite, and so rpm's database, writes temporary files there.
+        mount_at("tmpfs", &Path::new(TOOLS).join("tmp"), "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, "mode=1777")?;
         for folder in [MOUNT_POINT, STORE] {
             let inside = Path::new(TOOLS).join(folder.trim_start_matches('/'));
             mount_bind_recursive(folder, &inside).map_err(|error| failure::system("mount", inside.display(), error))?;

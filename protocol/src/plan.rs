@@ -47,7 +47,7 @@ pub enum Step {
 /// What rpm installs in one transaction into an empty root.
 ///
 /// The second disk (`/dev/vdb`, ext4, read-only) has the distribution's own rpm with all that it needs to run, and the empty
-/// folders `/target` and `/store`. rpm runs with that disk as its root, installs into `/target` and reads packages from `/store`.
+/// folders `/target`, `/store` and `/tmp`. rpm runs with that disk as its root, installs into `/target` and reads packages from `/store`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RpmInstall {

@@ -23,7 +23,7 @@ use std::{
 };
 
 use oic_config::{
-    spec::{Disk, Ecosystem, ImageSpec, UnsupportedField},
+    spec::{Disk, ImageSpec, UnsupportedField},
     units::ByteSize,
 };
 use oic_protocol::FileContent;
@@ -255,11 +255,6 @@ fn tell_up_to_date(observer: &dyn Observer) {
 fn refuse(spec: &ImageSpec) -> Result<&Disk, BuildError> {
     if !spec.unsupported.is_empty() {
         return Err(BuildError::Unsupported(spec.unsupported.clone()));
-    }
-    if spec.provider.ecosystem == Ecosystem::Rpm {
-        let reason = format!("{} is made of RPM packages, which can be locked and cannot be built yet", spec.provider.display_name);
-        let origin = spec.sources.last().map(|path| path.display().to_string()).unwrap_or_default();
-        return Err(BuildError::Unsupported(vec![UnsupportedField { field: "target.dist".to_owned(), reason, origin }]));
     }
     spec.disk.as_ref().ok_or(BuildError::Internal("an image without a disk passed validation"))
 }

@@ -18,8 +18,8 @@ use crate::rootfs::{
 /// The largest file that is unpacked.
 const MAX_FILE: u64 = 1 << 30;
 
-/// Folders of the tools disk that are mount points: the root that is installed into, and the store.
-const MOUNT_POINTS: [&str; 4] = ["/target", "/store", "/proc", "/tmp"];
+/// Folders of the tools disk that are mount points: the root that is installed into, the store, and one for temporary files.
+const MOUNT_POINTS: [&str; 3] = ["/target", "/store", "/tmp"];
 
 /// What a program does not need to run.
 const LEFT_OUT: [&str; 6] = ["/usr/share/doc", "/usr/share/man", "/usr/share/info", "/usr/share/locale", "/usr/share/licenses", "/boot"];
