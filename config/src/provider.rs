@@ -8,7 +8,8 @@
 //!
 //! The data is embedded in the program. A folder `osv/<os>/<dist>` in the user's configuration folder replaces the built-in one
 //! of that name as a whole, and may add a distribution that the program has never heard of. Key names in `provider.yml` are files
-//! of `keys/` or URLs, and each repository is bound to exactly the keys that it lists.
+//! of `keys/` or URLs, and each repository is bound to exactly the keys that it lists. A key that only the user can vouch for is
+//! named (`givenKeys`) and nothing else: without the file in the configuration folder the repository cannot be used.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,10 @@ struct RepositoryFact {
     url: String,
     suite: Option<String>,
     components: Option<Vec<String>>,
+    /// Files of `keys/`, or URLs.
     keys: Vec<String>,
+    /// Keys that are not part of the data: the user puts them into `osv/<os>/<dist>/keys/` of the configuration folder.
+    given_keys: Option<Vec<String>>,
     mirror_key: Option<String>,
     /// Only for these; all when absent.
     architectures: Option<Vec<String>>,
@@ -117,21 +121,22 @@ pub(crate) struct Catalog<'a> {
 
 /// The folder of one distribution.
 enum Folder {
-    Builtin(String),
+    /// Its name, and where the user's files for it would be.
+    Builtin(String, PathBuf),
     Disk(PathBuf),
 }
 
 impl Folder {
     fn name(&self, file: &str) -> String {
         match self {
-            Self::Builtin(folder) => format!("builtin:osv/{folder}/{file}"),
+            Self::Builtin(folder, _) => format!("builtin:osv/{folder}/{file}"),
             Self::Disk(folder) => folder.join(file).display().to_string(),
         }
     }
 
     fn text(&self, file: &str) -> Option<Result<String, Box<Finding>>> {
         match self {
-            Self::Builtin(_) => Some(Ok(String::from_utf8_lossy(&self.builtin(file)?).into_owned())),
+            Self::Builtin(..) => Some(Ok(String::from_utf8_lossy(&self.builtin(file)?).into_owned())),
             Self::Disk(folder) => {
                 let path = folder.join(file);
                 path.exists().then(|| read_text(&path))
@@ -140,14 +145,20 @@ impl Folder {
     }
 
     fn builtin(&self, file: &str) -> Option<Vec<u8>> {
-        let Self::Builtin(folder) = self else { return None };
+        let Self::Builtin(folder, _) = self else { return None };
         let name = format!("{folder}/{file}");
         OSV.iter().find(|(path, _)| *path == name).map(|(_, bytes)| bytes.to_vec())
     }
 
+    /// Returns where the user puts a key.
+    fn given_key(&self, name: &str) -> PathBuf {
+        let (Self::Builtin(_, folder) | Self::Disk(folder)) = self;
+        folder.join("keys").join(name)
+    }
+
     fn key(&self, name: &str) -> Option<Vec<u8>> {
         match self {
-            Self::Builtin(_) => self.builtin(&format!("keys/{name}")),
+            Self::Builtin(..) => self.builtin(&format!("keys/{name}")),
             Self::Disk(folder) => {
                 let path = folder.join("keys").join(name);
                 let small = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_KEY_SIZE);
@@ -181,7 +192,10 @@ impl Catalog<'_> {
             self.config_dir.map(|folder| folder.join("osv").join(os).join(dist)).filter(|folder| folder.join("provider.yml").is_file());
         match on_disk {
             Some(folder) => Folder::Disk(folder),
-            None => Folder::Builtin(format!("{os}/{dist}")),
+            None => {
+                let given = self.config_dir.unwrap_or(Path::new("")).join("osv").join(os).join(dist);
+                Folder::Builtin(format!("{os}/{dist}"), given)
+            }
         }
     }
 
@@ -303,7 +317,7 @@ fn read_default(
     match folder.text(&file) {
         Some(Ok(text)) => {
             let base = match folder {
-                Folder::Builtin(_) => None,
+                Folder::Builtin(..) => None,
                 Folder::Disk(folder) => Some(folder.join("imageconfigs/defaultconfigs")),
             };
             let source = sources.add(name, base, &text);
@@ -340,8 +354,9 @@ fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder:
         }
         Some(RepositoryKey::Embedded { name: key.clone(), bytes: bytes? })
     });
+    let given = fact.given_keys.iter().flatten().map(|name| RepositoryKey::File(folder.given_key(name)));
     Repository {
-        keys: keys.collect(),
+        keys: keys.chain(given).collect(),
         id: fact.id.clone(),
         format: match file.ecosystem {
             EcosystemName::Deb => RepositoryFormat::Deb,

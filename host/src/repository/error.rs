@@ -186,14 +186,12 @@ impl RepositoryProblem {
             Self::KeyChanged { .. } => {
                 "check with the repository's owner; if the new key is right, remove the `key` entry of this repository from the lock and update it"
             }
+            Self::KeyFile { .. } => {
+                "put the repository's OpenPGP public key there, after you have checked its fingerprint with the repository's owner"
+            }
             Self::EmptyFolder { .. } => "correct `path`, or leave the repository out",
             Self::UnsignedFolder { .. } => "write `pkey: \"[trusted=yes]\"` to take the packages as they are",
-            Self::Release(_)
-            | Self::Repomd(_)
-            | Self::Index { .. }
-            | Self::KeyFile { .. }
-            | Self::Folder { .. }
-            | Self::FolderPackage { .. } => return None,
+            Self::Release(_) | Self::Repomd(_) | Self::Index { .. } | Self::Folder { .. } | Self::FolderPackage { .. } => return None,
         };
         Some(words.to_owned())
     }

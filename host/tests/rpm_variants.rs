@@ -1,0 +1,108 @@
+//! A whole repository made by rpmbuild, rpmsign, createrepo_c and gpg, and broken variants of it.
+//!
+//! `OIC_TEST_RPM_VARIANTS` names a folder that has the good repository as `good` and the broken ones of `mutate.sh` beside it. Without
+//! it the test is skipped, and says so.
+
+use std::{collections::BTreeMap, error::Error, path::Path, sync::Mutex};
+
+use oic::{
+    build::{
+        LockUse,
+        progress::{Event, Observer, Stage},
+        resolve::{fetch_image, resolve},
+    },
+    clock, env,
+    fetch::{Fetcher, Settings},
+    repository::{Access, MirrorTable},
+    store::Store,
+};
+use oic_config::{
+    LoadRequest,
+    spec::{Ecosystem, ImageSpec, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation},
+};
+
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Message { text, .. } = event {
+            self.0.lock().unwrap().push((*text).to_owned());
+        }
+    }
+}
+
+/// Returns a spec that asks for one package, which needs some more.
+fn spec(folder: &Path, key: &Path) -> ImageSpec {
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image-templates/debian13-x86_64-minimal-raw.yml");
+    let mut spec = oic_config::load(&LoadRequest { template, ..LoadRequest::default() }).unwrap().spec;
+    spec.provider.ecosystem = Ecosystem::Rpm;
+    spec.system.packages = vec![PackageRequest { name: "bash".to_owned(), version: None, origin: "test".to_owned() }];
+    spec.repositories = vec![Repository {
+        id: "testos".to_owned(),
+        format: RepositoryFormat::Rpm,
+        location: RepositoryLocation::Url(format!("file://{}", folder.display())),
+        suite: String::new(),
+        components: Vec::new(),
+        keys: vec![RepositoryKey::File(key.to_owned())],
+        trusted: false,
+        require_metadata_signature: true,
+        priority: 99,
+        allow_packages: Vec::new(),
+        in_image: true,
+        mirror_key: String::new(),
+        is_base: true,
+        origin: "test".to_owned(),
+    }];
+    spec
+}
+
+fn words(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", words(source)))
+}
+
+/// Locks and fetches with nothing in the store, and returns how many packages there are, or what is said.
+fn outcome(spec: &ImageSpec) -> Result<usize, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, told) = (Store::open(folder.path()).unwrap(), Told::default());
+    let fetcher = Fetcher::new(Settings::default()).unwrap();
+    let mirrors = MirrorTable::only(BTreeMap::new());
+    let access = Access {
+        store: &store,
+        fetcher: &fetcher,
+        mirrors: &mirrors,
+        stage: Stage::Resolve,
+        observer: &told,
+        now: clock::unix_now(),
+        allow_expired: false,
+    };
+    let image = resolve(&access, spec, LockUse::Renew, None).map_err(|error| words(&error))?.section;
+    Ok(fetch_image(&access, spec, &image).map_err(|error| words(&error))?.len())
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn every_broken_variant_is_refused_for_its_reason() {
+    let Some(folder) = env::var_os("OIC_TEST_RPM_VARIANTS") else {
+        eprintln!("skipped: OIC_TEST_RPM_VARIANTS is not set");
+        return;
+    };
+    let folder = Path::new(&folder);
+    let key = folder.join("good/RPM-GPG-KEY-testos");
+    assert!(outcome(&spec(&folder.join("good"), &key)).unwrap() > 5);
+    let variants = [
+        ("badrepomd", "does not fit its content"),
+        ("nosigrepomd", "it is not signed; a signature by one of these keys is expected"),
+        ("badmetadata", "the package index of testos"),
+        ("tampered", "cannot be fetched"),
+        ("tampered2", "its payload has the SHA-256 digest"),
+        ("unsigned", "it is not signed; a signature by one of these keys is expected"),
+        ("wrongkey", "which is none of this repository's keys"),
+        ("wrongmdkey", "which is none of this repository's keys"),
+    ];
+    for (variant, expected) in variants {
+        let found = outcome(&spec(&folder.join(variant), &key)).unwrap_err();
+        eprintln!("{variant}: {found}");
+        assert!(found.contains(expected), "{variant}: {found}");
+    }
+}
