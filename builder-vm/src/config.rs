@@ -81,7 +81,12 @@ impl VmConfig {
     /// Returns the number of virtual processors.
     #[must_use]
     pub fn cpu_count(&self) -> u32 {
-        self.cpus.unwrap_or(self.machine().cpus)
+        let usual = match self.boot {
+            BootSource::Kernel { .. } => self.machine().cpus,
+            // The services of an image start side by side.
+            BootSource::Firmware { .. } => self.machine().cpus.max(2),
+        };
+        self.cpus.unwrap_or(usual)
     }
 }
 

@@ -3,8 +3,10 @@
 //! Every row is the outcome of a measurement (`docs/benchmarks.md`); the comments say what lost. Nothing else in this
 //! crate knows a machine, a CPU or a console by name.
 //!
-//! Emulated guests boot with one processor and the agent starts the others after its hello (`maxcpus=1`): a second one costs 0.3 to
-//! 0.7 s of boot, and is worth having only for what comes then.
+//! Emulated guests have one processor unless asked for more. Package scripts run one after the other, and with a second processor
+//! QEMU makes every atomic instruction one that is atomic for the host, too, and each change of the page tables an interruption of
+//! the other: two took 1.2 times as long as one for a minimal Debian image, and 1.5 times the host's own processors. More boot with
+//! one and the agent starts the others after its hello (`maxcpus=1`): each costs 0.3 to 0.7 s of boot.
 
 use crate::{Accelerator, GuestArch};
 
@@ -33,6 +35,8 @@ pub struct Machine {
     pub console: &'static str,
     /// Kernel parameters that this machine wants beyond those of every machine.
     pub kernel_parameters: &'static str,
+    /// Those that it wants with a single processor.
+    pub single_cpu_parameters: &'static str,
 }
 
 // x86_64. q35 with everything taken out that a kernel would look for in vain. Timers stay: without PIT or HPET the TSC
@@ -55,7 +59,7 @@ const MACHINES: [Machine; 6] = [
         // Not `max`: the C library of the target then takes its AVX variants, which are emulated lane by lane, and the kernel
         // patches twice as much of itself. RDRAND is what makes the first random number wait for nothing.
         cpu: "Nehalem,+rdrand,+rdseed",
-        cpus: 2,
+        cpus: 1,
         // Does what PVH needs and no more: 0.15 s less than SeaBIOS under emulation.
         fast_firmware: Some("qboot.rom"),
         console: "ttyS0",
@@ -64,6 +68,8 @@ const MACHINES: [Machine; 6] = [
         // Patching lock prefixes out for one processor and back in for two costs more than the prefixes.
         kernel_parameters: "no_timer_check tsc=reliable noreplace-smp maxcpus=1 \
                             initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
+        // The local timer's calibration waits for a tenth of a second. The other timer serves one processor as well.
+        single_cpu_parameters: "nolapic_timer",
     },
     Machine {
         arch: GuestArch::X86_64,
@@ -77,6 +83,7 @@ const MACHINES: [Machine; 6] = [
         fast_firmware: Some("qboot.rom"),
         console: "ttyS0",
         kernel_parameters: "no_timer_check",
+        single_cpu_parameters: "",
     },
     Machine {
         arch: GuestArch::Aarch64,
@@ -88,10 +95,11 @@ const MACHINES: [Machine; 6] = [
         // Not `max`: emulated pointer authentication costs half a second of boot alone. Of those without it, this one has LSE atomics
         // and was never slower than cortex-a57 and a76.
         cpu: "neoverse-n1",
-        cpus: 2,
+        cpus: 1,
         fast_firmware: None,
         console: "ttyAMA0",
         kernel_parameters: "maxcpus=1 initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
+        single_cpu_parameters: "",
     },
     Machine {
         arch: GuestArch::Aarch64,
@@ -105,6 +113,7 @@ const MACHINES: [Machine; 6] = [
         fast_firmware: None,
         console: "ttyAMA0",
         kernel_parameters: "",
+        single_cpu_parameters: "",
     },
     Machine {
         arch: GuestArch::Riscv64,
@@ -115,10 +124,11 @@ const MACHINES: [Machine; 6] = [
         // The firmware hands over ACPI tables or a device tree, as the machine has them.
         firmware_machine: "virt,acpi=off",
         cpu: "rv64",
-        cpus: 2,
+        cpus: 1,
         fast_firmware: None,
         console: "ttyS0",
         kernel_parameters: "maxcpus=1 initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
+        single_cpu_parameters: "",
     },
     Machine {
         arch: GuestArch::Riscv64,
@@ -132,6 +142,7 @@ const MACHINES: [Machine; 6] = [
         fast_firmware: None,
         console: "ttyS0",
         kernel_parameters: "",
+        single_cpu_parameters: "",
     },
 ];
 

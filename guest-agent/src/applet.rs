@@ -6,7 +6,7 @@
 //! | `oic-enter-tools` | the same with the tools disk as the root |
 //! | `policy-rc.d` | forbids every action on services (status 101) |
 //! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress to a stream; else becomes the real program |
-//! | `update-ca-certificates` | nothing when it would change nothing; else becomes the real program |
+//! | `update-ca-certificates` | what the real program would do, where that is certain (module `certificates`); else becomes it |
 //! | `oic-guest-agent` | says that it does nothing outside the builder VM |
 //! | anything else | does nothing, well |
 
@@ -15,9 +15,11 @@ use std::{
     fs,
     io::{self, Write},
     os::unix::{ffi::OsStrExt, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
+
+use crate::certificates;
 
 /// The name under which the agent starts programs of the target.
 pub const ENTER: &str = "oic-enter";
@@ -49,48 +51,10 @@ pub fn run(name: &OsStr, arguments: &[OsString]) -> ExitCode {
             ExitCode::from(2)
         }
         compressor if COMPRESSORS.contains(&compressor) => compress(compressor, arguments),
-        CA_CERTIFICATES => {
-            if arguments.is_empty() && certificates_are_current(Path::new("/")) {
-                return ExitCode::SUCCESS;
-            }
-            become_real(CA_CERTIFICATES, arguments)
-        }
+        CA_CERTIFICATES => certificates::update(arguments, Path::new("/"), &real_program(CA_CERTIFICATES))
+            .unwrap_or_else(|| become_real(CA_CERTIFICATES, arguments)),
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// Returns whether `update-ca-certificates` without arguments would write what is there already.
-///
-/// The package runs it twice on a first installation, in its script and in its trigger, and emulated that costs ten seconds
-/// each. The second run is needless when nothing that it reads was changed after the bundle was written, there are no local
-/// certificates and no hooks to call.
-fn certificates_are_current(root: &Path) -> bool {
-    let modified = |path: &str| fs::metadata(root.join(path)).and_then(|facts| facts.modified()).ok();
-    let is_bare = |path: &str| match fs::read_dir(root.join(path)) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    };
-    let (Some(bundle), Some(list)) = (modified("etc/ssl/certs/ca-certificates.crt"), modified("etc/ca-certificates.conf")) else {
-        return false;
-    };
-    list < bundle
-        && is_bare("usr/local/share/ca-certificates")
-        && is_bare("etc/ca-certificates/update.d")
-        && no_folder_is_newer(&root.join("usr/share/ca-certificates"), bundle)
-}
-
-/// Returns whether no folder at or below this one was changed at or after a time.
-fn no_folder_is_newer(folder: &Path, than: std::time::SystemTime) -> bool {
-    let older = fs::metadata(folder).and_then(|facts| facts.modified()).is_ok_and(|time| time < than);
-    let Ok(entries) = fs::read_dir(folder) else { return false };
-    older
-        && entries.into_iter().all(|entry| {
-            entry.is_ok_and(|entry| match entry.file_type() {
-                Ok(kind) if kind.is_dir() => no_folder_is_newer(&entry.path(), than),
-                Ok(_) => true,
-                Err(_) => false,
-            })
-        })
 }
 
 /// Changes the root and becomes the program.
@@ -139,9 +103,14 @@ fn compress(name: &str, arguments: &[OsString]) -> ExitCode {
     }
 }
 
+/// Returns where the real program behind a stand-in is.
+fn real_program(name: &str) -> PathBuf {
+    Path::new(REAL_PROGRAMS).join(name)
+}
+
 /// Becomes the real program behind a stand-in; returns only when it cannot.
 fn become_real(name: &str, arguments: &[OsString]) -> ExitCode {
-    let real = Path::new(REAL_PROGRAMS).join(name);
+    let real = real_program(name);
     let error = Command::new(&real).arg0(name).args(arguments).exec();
     complain(format_args!("{}: {error}", real.display()));
     ExitCode::from(127)
@@ -265,36 +234,6 @@ mod tests {
         ] {
             assert!(!stream(name, words), "{name} {words}");
         }
-    }
-
-    #[test]
-    fn certificates_are_collected_again_only_when_something_changed() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |path: &str, seconds: u64| {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let file = fs::File::create(path).unwrap();
-            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
-        };
-        assert!(!certificates_are_current(root.path()), "no bundle");
-        write("usr/share/ca-certificates/mozilla/a.crt", 1);
-        write("etc/ca-certificates.conf", 10);
-        fs::create_dir_all(root.path().join("etc/ca-certificates/update.d")).unwrap();
-        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 33);
-        write("etc/ssl/certs/ca-certificates.crt", 1 << 33);
-        assert!(certificates_are_current(root.path()));
-        let mozilla = fs::File::open(root.path().join("usr/share/ca-certificates/mozilla")).unwrap();
-        mozilla.set_modified(later).unwrap();
-        assert!(!certificates_are_current(root.path()), "a certificate was added");
-        mozilla.set_modified(std::time::UNIX_EPOCH).unwrap();
-        write("etc/ca-certificates.conf", 1 << 33);
-        assert!(!certificates_are_current(root.path()), "the list changed");
-        write("etc/ca-certificates.conf", 10);
-        write("etc/ca-certificates/update.d/hook", 1);
-        assert!(!certificates_are_current(root.path()), "a hook waits");
-        fs::remove_file(root.path().join("etc/ca-certificates/update.d/hook")).unwrap();
-        write("usr/local/share/ca-certificates/own.crt", 1);
-        assert!(!certificates_are_current(root.path()), "a local certificate");
     }
 
     #[test]

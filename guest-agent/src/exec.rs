@@ -13,7 +13,8 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{Command, Stdio},
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
 };
 
 use oic_protocol::{AgentError, AgentErrorKind};
@@ -121,6 +122,15 @@ impl Ended {
     pub fn program_failed(self, argv: Vec<String>) -> AgentError {
         AgentError { kind: AgentErrorKind::ProgramFailed { argv, exit_code: self.exit_code, signal: self.signal }, output: self.output }
     }
+}
+
+/// Runs a program where the caller is, for an applet inside the target: with the applet's own streams but no output.
+///
+/// # Errors
+/// Fails when it cannot be started.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+pub fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> io::Result<ExitStatus> {
+    Command::new(program).args(arguments).current_dir(folder).stdout(Stdio::null()).status()
 }
 
 /// Receives dpkg's status lines; the events are there to tell the host.

@@ -31,6 +31,7 @@
 #![deny(missing_docs)]
 
 pub mod applet;
+pub mod certificates;
 pub mod events;
 pub mod exec;
 pub mod failure;

@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         observer: &Silent,
         now: clock::unix_now(),
         allow_expired: false,
+        without: &[],
     };
     for template in templates {
         let loaded =

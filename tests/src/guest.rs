@@ -63,6 +63,7 @@ impl Guest {
             work_dir: temp_dir.clone(),
             temp_dir: temp_dir.clone(),
             mirrors: std::collections::BTreeMap::new(),
+            without_repositories: Vec::new(),
             offline: false,
             cancel: cancel.clone(),
             scratch: build::Scratch::default(),

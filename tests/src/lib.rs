@@ -8,6 +8,7 @@
 //! Lab       what tests share that build images: a cache, and turns at running virtual machines
 //! Guest     a booted image with a user at its console
 //! image     the files of an image that is not booted
+//! state     its installed state beside mmdebstrap's
 //! require   what a test needs of the machine; a test that lacks it says so and is not counted as passed silently
 //! ```
 
@@ -20,6 +21,7 @@ mod oic_command;
 mod redact;
 mod require;
 mod sandbox;
+pub mod state;
 mod tiny;
 
 pub use guest::{Answer, Guest};

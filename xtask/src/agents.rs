@@ -14,12 +14,15 @@
 
 use std::{
     env, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
+
+use crate::programs::{cargo, execute, output};
 
 /// Where the agents go instead of `target/agents`; the build of `oic` looks there too.
 const AGENTS_DIR: &str = "OIC_AGENTS_DIR";
@@ -37,6 +40,9 @@ pub(crate) struct Arguments {
     /// Do not fetch the private toolchain
     #[arg(long)]
     no_fetch: bool,
+    /// Build each agent a second time, from a copy of the sources in another folder, and fail when the bytes differ
+    #[arg(long)]
+    check: bool,
 }
 
 /// An architecture by the name that its images have.
@@ -105,7 +111,13 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let mut lacking = Vec::new();
     for &arch in wanted {
         match choose(arch, sysroot.as_deref()) {
-            Some(toolchain) => build(root, &dir, arch, &toolchain)?,
+            Some(toolchain) => {
+                let place = Place { root, cargo_home: cargo_home()?, built_in: dir.join("build") };
+                install(&dir, arch, &toolchain, &build(&place, arch, &toolchain)?)?;
+                if arguments.check {
+                    check(root, &dir, arch, &toolchain)?;
+                }
+            }
             None => lacking.push(arch),
         }
     }
@@ -162,47 +174,96 @@ fn choose(arch: Arch, sysroot: Option<&Path>) -> Option<Toolchain> {
 /// Returns whether the compiler at hand has std for the musl target.
 fn has_rustup_target(arch: Arch) -> bool {
     let asked = output(Command::new(rustc()).args(["--print", "target-libdir", "--target", &arch.musl_target()]));
-    asked.is_ok_and(|folder| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()))
+    asked.is_ok_and(|folder| fs::read_dir(folder.trim_end()).is_ok_and(|mut entries| entries.next().is_some()))
 }
 
-/// Builds one agent and puts it into its place.
-fn build(root: &Path, dir: &Path, arch: Arch, toolchain: &Toolchain) -> anyhow::Result<()> {
+/// What an agent is built from, and where: nothing of it may show in its bytes.
+struct Place<'a> {
+    root: &'a Path,
+    cargo_home: PathBuf,
+    built_in: PathBuf,
+}
+
+/// Returns the folder that cargo keeps sources in.
+fn cargo_home() -> anyhow::Result<PathBuf> {
+    let own = env::var_os("CARGO_HOME").map(PathBuf::from);
+    own.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).context("neither CARGO_HOME nor HOME is set")
+}
+
+/// Builds one agent and returns the file.
+fn build(place: &Place<'_>, arch: Arch, toolchain: &Toolchain) -> anyhow::Result<PathBuf> {
     let target = match toolchain {
         Toolchain::HostGlibc => format!("{}-unknown-linux-gnu", arch.rust_name()),
         Toolchain::Rustup | Toolchain::Private(_) => arch.musl_target(),
     };
-    let built_in = dir.join("build");
-    let mut cargo = cargo_build(root, &built_in, &target, toolchain)?;
+    let mut cargo = cargo_build(place, &target, toolchain)?;
     execute(&mut cargo).with_context(|| format!("cannot build the agent for {}", arch.name()))?;
-    let built = built_in.join(&target).join("agent/oic-guest-agent");
+    Ok(place.built_in.join(&target).join("agent/oic-guest-agent"))
+}
+
+/// Puts a built agent into its place.
+fn install(dir: &Path, arch: Arch, toolchain: &Toolchain, built: &Path) -> anyhow::Result<()> {
     let place = dir.join(arch.name());
     fs::create_dir_all(&place)?;
     let file = place.join("oic-guest-agent");
     // Appears complete or not at all: a build of `oic` may be looking.
     let partial = place.join("oic-guest-agent.new");
-    let size = fs::copy(&built, &partial).with_context(|| format!("cannot copy {}", built.display()))?;
+    let size = fs::copy(built, &partial).with_context(|| format!("cannot copy {}", built.display()))?;
     ensure!(size <= SIZE_LIMIT, "the agent for {} has {size} bytes, more than {SIZE_LIMIT}", arch.name());
     fs::rename(&partial, &file)?;
     println!("{}: {size} bytes, {}: {}", arch.name(), toolchain.describe(), file.display());
     Ok(())
 }
 
+/// Builds an agent again, with the sources and cargo's folder under other names, and compares.
+fn check(root: &Path, dir: &Path, arch: Arch, toolchain: &Toolchain) -> anyhow::Result<()> {
+    let elsewhere = env::temp_dir().join(format!("oic-agents-{}", std::process::id()));
+    fs::create_dir_all(&elsewhere).with_context(|| format!("cannot make {}", elsewhere.display()))?;
+    let (copy, home) = (elsewhere.join("sources"), elsewhere.join("cargo"));
+    copy_sources(root, &copy)?;
+    symlink(cargo_home()?, &home)?;
+    let again = build(&Place { root: &copy, cargo_home: home, built_in: elsewhere.join("build") }, arch, toolchain)?;
+    let same = fs::read(&again)? == fs::read(dir.join(arch.name()).join("oic-guest-agent"))?;
+    ensure!(
+        same,
+        "the agent for {} depends on the folder that it is built in: compare {} with {}",
+        arch.name(),
+        again.display(),
+        dir.display()
+    );
+    println!("{}: the same bytes from another folder", arch.name());
+    Ok(fs::remove_dir_all(&elsewhere)?)
+}
+
+/// Copies the workspace without what is built in it.
+fn copy_sources(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        if kind.is_file() {
+            fs::copy(entry.path(), to.join(&name))?;
+        } else if kind.is_dir() && !["target", ".git", "out"].iter().any(|other| name == *other) {
+            copy_sources(&entry.path(), &to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Returns the command that builds the agent.
-fn cargo_build(root: &Path, built_in: &Path, target: &str, toolchain: &Toolchain) -> anyhow::Result<Command> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--locked", "--profile", "agent", "--package", "oic-guest-agent", "--target", target]);
-    command.arg("--target-dir").arg(built_in);
+fn cargo_build(place: &Place<'_>, target: &str, toolchain: &Toolchain) -> anyhow::Result<Command> {
+    let mut command = cargo(place.root);
+    command.args(["build", "--locked", "--profile", "agent", "--package", "oic-guest-agent", "--target", target]);
+    command.arg("--target-dir").arg(&place.built_in);
+    command.env("CARGO_HOME", &place.cargo_home);
     // Flags of the caller's shell would end up in the file.
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
         command.env_remove(name);
     }
     command.env("CARGO_INCREMENTAL", "0");
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Crelocation-model=static".to_owned()];
-    flags.push(remap(root, "/src"));
-    if let Some(home) = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))) {
-        flags.push(remap(&home, "/cargo"));
-    }
+    flags.push(remap(place.root, "/src"));
+    flags.push(remap(&place.cargo_home, "/cargo"));
     match toolchain {
         Toolchain::HostGlibc => {}
         Toolchain::Rustup => flags.extend(lld_flags()?),
@@ -225,7 +286,7 @@ fn lld_flags() -> anyhow::Result<[String; 3]> {
     let sysroot = output(Command::new(rustc()).args(["--print", "sysroot"]))?;
     let host = output(Command::new(rustc()).arg("-vV"))?;
     let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not tell its host")?;
-    let lld = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/rust-lld");
+    let lld = Path::new(sysroot.trim_end()).join("lib/rustlib").join(host).join("bin/rust-lld");
     ensure!(lld.exists(), "{} is missing: the toolchain must be rustup's", lld.display());
     Ok([format!("-Clinker={}", lld.display()), "-Clinker-flavor=ld.lld".to_owned(), "-Clink-self-contained=yes".to_owned()])
 }
@@ -236,20 +297,4 @@ fn remap(from: &Path, to: &str) -> String {
 
 fn rustc() -> std::ffi::OsString {
     env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
-}
-
-/// Runs a program to its end with this chore's own output.
-fn execute(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
-    if !status.success() {
-        bail!("{} ended with {status}", command.get_program().to_string_lossy());
-    }
-    Ok(())
-}
-
-/// Runs a program and returns what it printed.
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(output.status.success(), "{} ended with {}", command.get_program().to_string_lossy(), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

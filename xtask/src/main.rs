@@ -5,8 +5,10 @@
 mod agents;
 mod bench;
 mod check_layers;
+mod compare_state;
 mod completions;
 mod man;
+mod programs;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ enum Chore {
     Bench(bench::Options),
     /// Hold the source against the layer rules
     CheckLayers,
+    /// Compare the installed state of images with mmdebstrap's, and write the tables of docs/installed-state.md
+    CompareState,
     /// Write shell completion scripts
     Completions {
         /// Folder to write into
@@ -55,8 +59,9 @@ fn main() -> anyhow::Result<()> {
         Chore::Agents(arguments) => agents::run(root, &arguments),
         Chore::Bench(options) => bench::run(root, &options),
         Chore::CheckLayers => check_layers::run(root),
-        Chore::Completions { dir } => completions::run(&dir),
-        Chore::Man { dir } => man::run(&dir),
+        Chore::CompareState => compare_state::run(root),
+        Chore::Completions { dir } => completions::run(root, &dir),
+        Chore::Man { dir } => man::run(root, &dir),
         Chore::Schema { check } => schema::run(root, check),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use crate::programs;
 
 /// Writes one page per command into `dir`.
 ///
 /// # Errors
-/// Fails when the folder or a page cannot be written.
-pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
-    oic::cli::write_man_pages(dir).with_context(|| format!("cannot write man pages into {}", dir.display()))?;
+/// Fails when `oic` does not build, and when the folder or a page cannot be written.
+pub(crate) fn run(root: &Path, dir: &Path) -> anyhow::Result<()> {
+    programs::execute(programs::cargo(root).args(["run", "--quiet", "--package", "oic", "--", "man"]).arg(dir))?;
     println!("man: wrote {}", dir.display());
     Ok(())
 }

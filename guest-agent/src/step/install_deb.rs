@@ -129,6 +129,8 @@ fn preinst_program(package: &ScriptedPackage, dpkg_version: &str) -> Program {
     let name = package.name.split_once(':').map_or(package.name.as_str(), |(name, _)| name);
     Program::new([format!("{ADMIN}/info/{}.preinst", package.name).as_str(), "install"])
         .env("DPKG_MAINTSCRIPT_PACKAGE", name)
+        // debconf would look for the name where dpkg has a package that it is unpacking, and then write `unknown` into its database.
+        .env("DEBCONF_PACKAGE", name)
         .env("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1")
         .env("DPKG_MAINTSCRIPT_ARCH", package.architecture.as_str())
         .env("DPKG_MAINTSCRIPT_NAME", "preinst")

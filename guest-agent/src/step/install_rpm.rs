@@ -11,9 +11,8 @@
 //! them ends the step, with the lines before it as the reason.
 //!
 //! The host has verified every package, so rpm checks no digest or signature again, and no file's digest: that would be most of
-//! what it does, emulated. While scripts run, programs that make an initramfs do nothing: a step of its own makes it once, when
-//! everything is there. They are found by name when bash starts them, since rpm replaces files by renaming, which a mount on them
-//! would refuse.
+//! what it does, emulated. While scripts run, dracut does nothing: a step of its own makes the initramfs once, when everything is
+//! there. rpm replaces files by renaming, which a mount on dracut would refuse, so a configuration file stands in its way.
 
 use std::collections::BTreeSet;
 
@@ -29,10 +28,10 @@ use crate::{
     target::{MOUNT_POINT, STORE, ToolsDisk},
 };
 
-/// The file that bash reads before every script, in a folder that is a tmpfs of ours.
-const BASH_START: &str = "/run/oic/bash-start";
-/// Ends scripts that make an initramfs before their first line.
-const WITHOUT_EFFECT: &str = "case \"${0##*/}\" in dracut|mkinitrd|mkinitramfs|lsinitrd) exit 0 ;; esac\n";
+/// Where dracut looks for configuration, and a file there that ends it before it does anything: it takes them for its own code.
+const DRACUT_FOLDER: &str = "/etc/dracut.conf.d";
+const DRACUT_LATER: &str = "/etc/dracut.conf.d/00-later.conf";
+const END: &str = "exit 0\n";
 
 /// Files that sqlite leaves beside a database when it is closed after a change of root, empty ones.
 const LEFTOVERS: [&str; 3] = ["rpmdb.sqlite-wal", "rpmdb.sqlite-shm", ".rpm.lock"];
@@ -46,8 +45,13 @@ pub fn run(install: &RpmInstall, context: &mut Context<'_, '_, '_>) -> Result<()
         return Err(failure::invalid_plan("packages are to be installed, and the plan has no store"));
     }
     let _tools = ToolsDisk::mount()?;
-    context.target.rootfs.write_file(BASH_START, 0o644, Ownership::ROOT, &mut WITHOUT_EFFECT.as_bytes())?;
+    context.target.rootfs.write_file(DRACUT_LATER, 0o644, Ownership::ROOT, &mut END.as_bytes())?;
     transaction(install, context)?;
+    let rootfs = &context.target.rootfs;
+    rootfs.remove(DRACUT_LATER)?;
+    if rootfs.list(DRACUT_FOLDER)?.is_empty() {
+        rootfs.remove(DRACUT_FOLDER)?;
+    }
     let database = database_folder(context)?;
     check_database(install, &database, context)
 }
@@ -70,7 +74,7 @@ fn transaction(install: &RpmInstall, context: &mut Context<'_, '_, '_>) -> Resul
         "--define=_flush_io 0",
         "--define=_pkgverify_level none",
     ];
-    let program = rpm_on_target().args(options).args(paths.iter().map(String::as_str)).env("BASH_ENV", BASH_START);
+    let program = rpm_on_target().args(options).args(paths.iter().map(String::as_str));
     let mut progress = Progress::new(install);
     let mut lookout = |line: &str, events: &mut Events<'_>| progress.line(line, events);
     let ended = context.shell.watch(&program, &mut lookout)?;

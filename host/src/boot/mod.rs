@@ -134,10 +134,16 @@ pub struct BootKernel {
 #[must_use]
 pub fn kernels(tree: &RootTree) -> Vec<BootKernel> {
     let mut kernels = Vec::new();
-    for (name, _) in tree.names("/boot") {
-        let Some(release) = std::str::from_utf8(name).ok().and_then(|name| name.strip_prefix("vmlinuz-")) else { continue };
-        if is_plain(release) && tree.file(format!("/boot/vmlinuz-{release}")).is_some() {
-            kernels.push(boot_kernel(tree, release, format!("/boot/vmlinuz-{release}")));
+    // Debian calls kernels `vmlinux` on architectures where they do not unpack themselves (riscv64). Elsewhere that name is
+    // for debuggers: a program that firmware does not start.
+    for prefix in ["vmlinuz-", "vmlinux-"] {
+        for (name, _) in tree.names("/boot") {
+            let Some(release) = std::str::from_utf8(name).ok().and_then(|name| name.strip_prefix(prefix)) else { continue };
+            let path = format!("/boot/{prefix}{release}");
+            let starts = tree.file(&path).is_some_and(|content| prefix == "vmlinuz-" || is_efi_program(content));
+            if is_plain(release) && starts && !kernels.iter().any(|known: &BootKernel| known.release == release) {
+                kernels.push(boot_kernel(tree, release, path));
+            }
         }
     }
     // Distributions that leave /boot to kernel-install have kernels beside their modules only.
@@ -163,6 +169,12 @@ pub fn choose_kernel<'a>(kernels: &'a [BootKernel], release: Option<&str>) -> Re
         release: release.to_owned(),
         found: kernels.iter().map(|kernel| format!("`{}`", kernel.release)).collect::<Vec<_>>().join(", "),
     })
+}
+
+/// Returns whether a file begins as programs for UEFI firmware do.
+fn is_efi_program(content: &Content) -> bool {
+    let mut magic = [0; 2];
+    content.read_exact_at(&mut magic, 0).is_ok() && magic == *b"MZ"
 }
 
 /// Returns whether a release can be part of a file name and a configuration line without further ado.

@@ -52,6 +52,22 @@ fn kernels_are_found_with_their_initramfs_newest_first() {
 }
 
 #[test]
+fn kernels_that_do_not_unpack_themselves_have_another_name() {
+    let mut tree = RootTree::new(Metadata::root_owned(0o755, EPOCH));
+    for (path, text) in [
+        ("boot/vmlinux-6.12.0-2", &b"MZ riscv64"[..]),
+        ("boot/initrd.img-6.12.0-2", b"initramfs"),
+        ("boot/vmlinux-6.9.0-1", b"\x7fELF for debuggers"),
+        ("boot/vmlinuz-6.12.0-1", b"kernel"),
+        ("boot/vmlinux-6.12.0-1", b"MZ"),
+    ] {
+        tree.write_file(path, Content::bytes(text.to_vec()), 0o644, EPOCH).unwrap();
+    }
+    let found: Vec<_> = kernels(&tree).into_iter().map(|kernel| (kernel.kernel, kernel.initramfs.is_some())).collect();
+    assert_eq!(found, [("/boot/vmlinux-6.12.0-2".to_owned(), true), ("/boot/vmlinuz-6.12.0-1".to_owned(), false)]);
+}
+
+#[test]
 fn systemd_boot_offers_plain_entries() {
     let root = target(&["usr/lib/systemd/boot/efi/systemd-bootaa64.efi"]);
     let kernels = kernels(&root);

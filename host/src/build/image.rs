@@ -31,7 +31,7 @@ use crate::{
         layout::{self, LayoutError},
     },
     exec::Program,
-    rootfs::{Content, HostFile, RootTree, TreeError, normalize, tree::Metadata},
+    rootfs::{Content, HostFile, Inode, Kind, RootTree, TreeError, normalize, tree::Metadata},
 };
 
 /// Files and folders that a run of scripts leaves behind and that are in no image: logs, caches, backups, identities.
@@ -76,6 +76,9 @@ const LEFT_BEHIND: &[&str] = &[
 
 /// Folders that are empty in an image.
 const EMPTIED: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", "/var/cache/apt/archives/partial", "/var/lib/apt/lists"];
+
+/// A folder in one of these that is not left behind: it belongs to the package apt.
+const APT_PARTIAL: &str = "/var/lib/apt/lists/partial";
 
 /// The file that holds the identity of a machine: empty, the first boot fills it.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -303,7 +306,11 @@ impl Finish<'_> {
 /// Makes the tree a function of its inputs.
 fn clean(root: &mut RootTree, epoch: i64) -> Result<(), TreeError> {
     normalize::drop_paths(root, LEFT_BEHIND.iter().copied());
+    let partial = root.get(APT_PARTIAL).filter(|inode| matches!(inode.kind, Kind::Directory(_))).map(|inode| inode.metadata.clone());
     normalize::empty_directories(root, EMPTIED.iter().copied());
+    if let Some(metadata) = partial {
+        root.insert(APT_PARTIAL, Inode { metadata, kind: Kind::directory() })?;
+    }
     if root.lookup(MACHINE_ID).is_some() {
         root.write_file(MACHINE_ID, Content::bytes(Vec::new()), 0o444, epoch)?;
     }

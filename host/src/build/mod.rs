@@ -55,7 +55,7 @@ use outputs::Described;
 use prepare::{Host, Toolchain};
 use progress::{Event, Level, Observer, Stage, stage};
 use published::Standing;
-use session::Guest;
+use session::{Guest, StartingVm, VmNeeds};
 use workdir::WorkDir;
 
 /// A file that is larger than this goes to the guest through the store rather than in the plan.
@@ -182,21 +182,22 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
     let family = (spec.provider.ecosystem, spec.target.arch);
+    let root_disk = work.file("root.img");
+    let size = root::disk_size(packages, spec.builder.disk);
+    let tools_disk = fetched.installer.as_ref().map(|installer| root::tools_disk(&host.store, &toolchain.ext4, installer)).transpose()?;
+    let guest = guest(spec, &toolchain, (&root_disk, tools_disk.as_deref()), &host, &work)?;
+    let (files, file_records) = local_files(spec, &host.store)?;
+    let started = start_vm(spec, &guest, size, &files, epoch)?;
     let unpacked = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::unpack(&host.store, packages, family, epoch)?, false)))?;
     image::check_room(spec, disk, identity, epoch, &unpacked.tree)?;
     check_work_space(&work, root::scratch_need(&unpacked, packages))?;
     let contents = contents::contents(spec, &locked.image, &unpacked.packages);
-    let root_disk = work.file("root.img");
-    let tools_disk = stage(observer, Stage::Root, || {
-        let size = root::disk_size(packages, spec.builder.disk);
-        root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?;
-        let installer = fetched.installer.as_ref().map(|installer| root::tools_disk(&host.store, &toolchain.ext4, installer));
-        Ok::<_, BuildError>((installer.transpose()?, false))
+    stage(observer, Stage::Root, || {
+        Ok::<_, BuildError>((root::make_disk(&toolchain.ext4, &unpacked.tree, &root_disk, size, epoch)?, false))
     })?;
     stop_if_cancelled(options)?;
 
     let cmdline = command_line(spec, disk, &identity);
-    let (files, file_records) = local_files(spec, &host.store)?;
     let plan = compose::lower(ComposeInput {
         spec,
         lock: &locked.image,
@@ -207,7 +208,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         keys: host.keys(spec, &locked)?,
         files,
     })?;
-    session::compose(&guest(spec, &toolchain, (&root_disk, tools_disk.as_deref()), &host, &work)?, plan, observer, &options.host.cancel)?;
+    session::compose(&guest, started, plan, observer, &options.host.cancel)?;
 
     let raw = work.file("disk.img");
     stage(observer, Stage::Disk, || {
@@ -233,7 +234,9 @@ fn unchanged(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     if options.lock_use == LockUse::Renew || Inputs::unknown(spec).is_some() {
         return Ok(None);
     }
-    let Some((image, tools)) = prepare::locked_already(spec, &options.lock_file)? else { return Ok(None) };
+    let Some((image, tools)) = prepare::locked_already(spec, &options.host.without_repositories, &options.lock_file)? else {
+        return Ok(None);
+    };
     let store = Store::open(&options.host.cache_dir)?;
     let inputs = Inputs::of(spec, &image, &tools.iter().collect::<Vec<_>>(), &store)?;
     match published::standing(&store, options, &inputs) {
@@ -305,6 +308,14 @@ fn local_files(spec: &ImageSpec, store: &Store) -> Result<(Vec<HostFile>, Vec<Fi
     }
     records.sort();
     Ok((files, records))
+}
+
+/// Starts the builder VM on a disk that has nothing but its size yet, so that it boots while the host unpacks.
+fn start_vm(spec: &ImageSpec, guest: &Guest<'_>, disk: ByteSize, files: &[HostFile], epoch: u64) -> Result<StartingVm, BuildError> {
+    root::reserve_disk(guest.disk, disk)?;
+    // That packages need the store is known only when they are unpacked, and rare.
+    let needs = VmNeeds { store_tag: compose::store_tag(spec, files), network: spec.builder.network, clock: epoch };
+    Ok(session::start(guest, needs)?)
 }
 
 /// Returns what the session runs on.

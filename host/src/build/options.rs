@@ -20,6 +20,8 @@ pub struct HostOptions {
     pub temp_dir: PathBuf,
     /// Mirrors by [`mirror_key`](oic_config::spec::ProviderFacts::mirror_key).
     pub mirrors: BTreeMap<String, Url>,
+    /// Repositories to choose no packages from, by [`Repository::id`](oic_config::spec::Repository::id).
+    pub without_repositories: Vec<String>,
     /// Whether the network is not to be used.
     pub offline: bool,
     /// The user's wish to stop. Whatever can take long looks at it.

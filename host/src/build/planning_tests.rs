@@ -11,7 +11,7 @@ use oic_builder_vm::{
 use oic_config::{LoadRequest, load, spec::PartitionType};
 use oic_protocol::{DebInstall, Step};
 
-use super::{prepare::tool_sets, session::vm_config, *};
+use super::{prepare::tool_sets, session::VmNeeds, session::vm_config, *};
 use crate::{
     boot::EfiNames,
     lock::LockedImage,
@@ -112,7 +112,7 @@ fn the_builder_vm_is_the_targets_machine() {
     for (host, target) in pairs() {
         let accelerators = if host == target { &[Accelerator::Tcg, Accelerator::Kvm][..] } else { &[Accelerator::Tcg] };
         for &accelerator in accelerators {
-            let config = vm_config(&guest(target, accelerator), &plan(&spec(target)));
+            let config = vm_config(&guest(target, accelerator), &VmNeeds::from(&plan(&spec(target))));
             assert_eq!((config.arch, config.accelerator), (guest_arch(target), accelerator));
             assert_eq!(config.machine().emulator, format!("qemu-system-{target}"));
             let wiring =

@@ -67,20 +67,24 @@ const DECIDING: [ToolSet; 2] = [ToolSet::Disk, ToolSet::Kernel];
 ///
 /// # Errors
 /// Fails when the lock cannot be read.
-pub(super) fn locked_already(spec: &ImageSpec, lock_path: &Path) -> Result<Option<(LockedImage, Vec<LockedTools>)>, BuildError> {
+pub(super) fn locked_already(
+    spec: &ImageSpec,
+    without: &[String],
+    lock_path: &Path,
+) -> Result<Option<(LockedImage, Vec<LockedTools>)>, BuildError> {
     let Some(lock) = lock::load(lock_path)? else { return Ok(None) };
-    let Some(image) = resolve::locked_image(spec, &lock) else { return Ok(None) };
+    let Some(image) = resolve::locked_image(spec, without, &lock) else { return Ok(None) };
     let target = spec.target.arch;
     let find = |set: ToolSet| {
         let arch = if set == ToolSet::Kernel { target } else { Arch::host() };
-        let tools = resolve::locked_tools(&set.name(), arch, set.packages(arch), &lock)?;
+        let tools = resolve::locked_tools(&set.name(), arch, set.packages(arch), without, &lock)?;
         Ok(tools.map(|mut tools| {
             tools.packages.retain(|package| set.wants(&package.name));
             tools
         }))
     };
     let tools = DECIDING.into_iter().map(find).collect::<Result<Option<Vec<_>>, BuildError>>()?;
-    let (Some(mut tools), Some(installer)) = (tools, resolve::locked_installer(spec, &lock)) else { return Ok(None) };
+    let (Some(mut tools), Some(installer)) = (tools, resolve::locked_installer(spec, without, &lock)) else { return Ok(None) };
     tools.extend(installer);
     Ok(Some((image.clone(), tools)))
 }
@@ -115,6 +119,7 @@ impl<'a> Host<'a> {
             observer: self.observer,
             now: clock::unix_now(),
             allow_expired: false,
+            without: &self.options.without_repositories,
         }
     }
 
@@ -126,6 +131,7 @@ impl<'a> Host<'a> {
             let _turn = self.turn(lock_path)?;
             let mut lock = lock::load(lock_path)?.unwrap_or_default();
             let access = self.access(Stage::Resolve);
+            resolve::check_without(&access, spec, &[self.arch, spec.target.arch])?;
             let image = resolve::resolve(&access, spec, lock_use, Some(&lock))?;
             let mut from_lock = image.is_from_lock;
             self.tell_changes(&image);

@@ -133,6 +133,7 @@ mod tests {
             work_dir: folder.join("work"),
             temp_dir: folder.to_owned(),
             mirrors: BTreeMap::new(),
+            without_repositories: Vec::new(),
             offline: true,
             cancel: oic_builder_vm::Cancel::new().unwrap(),
             scratch: Scratch::default(),

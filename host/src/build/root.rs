@@ -6,7 +6,11 @@
 //!      rpm and what it needs ──tools_tree──► RootTree ──mke2fs -d──► tools disk, in the store
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use oic_config::{
     spec::{Arch, Ecosystem},
@@ -53,6 +57,14 @@ pub enum RootError {
     /// The packages do not fit together.
     #[error("the packages cannot be unpacked together")]
     Merge(#[from] MergeError),
+    /// The file of the disk cannot be made.
+    #[error("cannot make the root disk `{}`", .path.display())]
+    Reserve {
+        /// The disk.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The filesystem cannot be made.
     #[error("cannot make the root disk `{}`", .path.display())]
     Filesystem {
@@ -171,7 +183,16 @@ pub(super) fn scratch_need(unpacked: &UnpackedRoot, packages: &StoredPackages) -
     }
 }
 
-/// Makes the root disk, a sparse file.
+/// Makes the file of the root disk, with nothing in it.
+///
+/// # Errors
+/// Fails when it cannot be written.
+pub(super) fn reserve_disk(path: &Path, size: ByteSize) -> Result<(), RootError> {
+    let made = File::create(path).and_then(|file| file.set_len(size.0));
+    made.map_err(|source| RootError::Reserve { path: path.to_owned(), source })
+}
+
+/// Makes the root disk's filesystem in the file that was reserved for it, which a VM may have open already.
 ///
 /// # Errors
 /// Fails when the tree does not fit or the disk cannot be written.

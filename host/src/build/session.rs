@@ -6,13 +6,13 @@ use std::{
 };
 
 use oic_builder_vm::{
-    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, LaunchError, Network, Prepared,
-    Qemu, SessionError, Share, VmConfig,
+    Accelerator, BootSource, Cancel, ConsoleOutput, Deadlines, Disk, DiskAccess, DiskFormat, GuestArch, LaunchError, Launched, Network,
+    Prepared, Qemu, SessionError, Share, VmConfig,
 };
 use oic_config::units::ByteSize;
 use oic_protocol::{AgentError, AgentEvent, ComposePlan, LogLevel, Outcome, Step};
 
-use super::progress::{Event, Level, Observer, Stage, Unit};
+use super::progress::{Event, Level, Observer, Stage, Unit, stage};
 use crate::compose::step_name;
 
 /// Memory of the guest when the template does not say: enough for every initramfs generator, little enough for any laptop.
@@ -87,18 +87,63 @@ pub struct StepError {
     pub error: AgentError,
 }
 
-/// Runs a plan in a builder VM. Every line that a program in the guest prints becomes a message.
+/// What of a plan decides what the VM is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct VmNeeds {
+    /// The tag under which the guest sees the store, if it needs it.
+    pub(super) store_tag: Option<String>,
+    /// Whether the guest has a network.
+    pub(super) network: bool,
+    /// The guest's clock at start.
+    pub(super) clock: u64,
+}
+
+impl From<&ComposePlan> for VmNeeds {
+    fn from(plan: &ComposePlan) -> Self {
+        Self { store_tag: plan.store_tag.clone(), network: plan.network, clock: plan.source_date_epoch }
+    }
+}
+
+/// A VM that boots while the host makes what it will work on. Its disk has its size and no content: nothing in the guest looks at
+/// it before the plan says so, and the kernel keeps nothing of what it read in search of partitions.
+#[derive(Debug)]
+pub(super) struct StartingVm {
+    launched: Launched,
+    needs: VmNeeds,
+}
+
+/// Starts a builder VM and does not wait for it.
+///
+/// # Errors
+/// Fails when one of its processes cannot be started.
+pub(super) fn start(guest: &Guest<'_>, needs: VmNeeds) -> Result<StartingVm, ComposeError> {
+    let output = ConsoleOutput::to_file(&guest.console).map_err(|source| ComposeError::Console { path: guest.console.clone(), source })?;
+    let launched = Prepared::new(vm_config(guest, &needs), guest.runtime_base)?.launch(output)?;
+    Ok(StartingVm { launched, needs })
+}
+
+/// Runs a plan in a builder VM: the one that was started for it if it is as the plan needs it, else a new one. Every line that a
+/// program in the guest prints becomes a message.
 ///
 /// # Errors
 /// Fails when the VM does not start, the session breaks or a step fails.
-pub(super) fn compose(guest: &Guest<'_>, plan: ComposePlan, observer: &dyn Observer, cancel: &Cancel) -> Result<(), ComposeError> {
-    let output = ConsoleOutput::to_file(&guest.console).map_err(|source| ComposeError::Console { path: guest.console.clone(), source })?;
-    let deadlines = Deadlines::of(guest.accelerator);
-    let prepared = Prepared::new(vm_config(guest, &plan), guest.runtime_base)?;
-    observer.event(&Event::StageStarted { stage: Stage::Vm });
-    let connected = prepared.launch(output)?.connect(deadlines, cancel)?;
-    let boot_time = connected.boot_time();
-    observer.event(&Event::StageFinished { stage: Stage::Vm, elapsed: boot_time, cached: false });
+pub(super) fn compose(
+    guest: &Guest<'_>,
+    started: StartingVm,
+    plan: ComposePlan,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<(), ComposeError> {
+    let connected = stage(observer, Stage::Vm, || {
+        let vm = if started.needs == VmNeeds::from(&plan) {
+            started
+        } else {
+            // Gone before the next one takes the disk.
+            drop(started);
+            start(guest, VmNeeds::from(&plan))?
+        };
+        Ok::<_, ComposeError>((vm.launched.connect(Deadlines::of(guest.accelerator), cancel)?, false))
+    })?;
 
     let names: Vec<String> = plan.steps.iter().map(step_name).collect();
     let steps = plan.steps.clone();
@@ -117,9 +162,9 @@ pub(super) fn compose(guest: &Guest<'_>, plan: ComposePlan, observer: &dyn Obser
     Ok(())
 }
 
-/// Returns the VM for a plan.
-pub(super) fn vm_config(guest: &Guest<'_>, plan: &ComposePlan) -> VmConfig {
-    let shares = plan.store_tag.iter().map(|tag| Share { tag: tag.clone(), path: guest.store.to_owned() }).collect();
+/// Returns the VM for what a plan needs.
+pub(super) fn vm_config(guest: &Guest<'_>, needs: &VmNeeds) -> VmConfig {
+    let shares = needs.store_tag.iter().map(|tag| Share { tag: tag.clone(), path: guest.store.to_owned() }).collect();
     let memory = guest.memory.unwrap_or(DEFAULT_MEMORY);
     // The agent knows them by their order.
     let disks = std::iter::once((guest.disk, DiskAccess::Write)).chain(guest.tools_disk.map(|disk| (disk, DiskAccess::ReadOnly)));
@@ -134,8 +179,8 @@ pub(super) fn vm_config(guest: &Guest<'_>, plan: &ComposePlan) -> VmConfig {
         disks: disks.collect(),
         shares,
         share_server: guest.share_server.clone(),
-        network: if plan.network { Network::User } else { Network::None },
-        clock: Some(plan.source_date_epoch),
+        network: if needs.network { Network::User } else { Network::None },
+        clock: Some(needs.clock),
     }
 }
 

@@ -176,6 +176,9 @@ pub(crate) struct LockFileArgs {
     /// Lock file [default: oic.lock beside the template]
     #[arg(long = "lock", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
+    /// Choose no packages from this repository, for a mirror that lacks it; the image still names it
+    #[arg(long, value_name = "ID")]
+    pub(crate) without_repository: Vec<String>,
     /// Use what the cache has, and never the network
     #[arg(long)]
     pub(crate) offline: bool,

@@ -47,7 +47,7 @@ fn code(error: &BuildError) -> ExitCode {
         BuildError::Root(error) => match error {
             RootError::Package(_) | RootError::RpmPackage(_) | RootError::Unnamed { .. } | RootError::Tools(_) => ExitCode::Fetch,
             RootError::Merge(_) => ExitCode::Resolve,
-            RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
+            RootError::Reserve { .. } | RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
         },
         BuildError::Compose(error) => compose_code(error),
         BuildError::Finish(_) | BuildError::Output(_) => ExitCode::Output,
@@ -72,6 +72,7 @@ fn resolve_code(error: &ResolveError) -> ExitCode {
         | ResolveError::RpmSolve(rpm::SolveError::Conflict(_))
         | ResolveError::NotLocked { .. }
         | ResolveError::LockOutdated { .. }
+        | ResolveError::NoSuchRepository { .. }
         | ResolveError::UnknownRepository { .. } => ExitCode::Resolve,
     }
 }

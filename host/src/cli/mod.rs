@@ -31,7 +31,6 @@ use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
-pub use commands::{write_completions, write_man_pages};
 pub use exit_code::ExitCode;
 
 use args::{Cli, Command, ConfigArgs, ConfigCommand, GlobalArgs};

@@ -190,6 +190,7 @@ impl GlobalSettings {
             work_dir: self.work_dir.value.clone(),
             temp_dir: self.temp_dir.value.clone(),
             mirrors: self.mirrors.iter().map(|(name, url)| (name.clone(), url.value.clone())).collect(),
+            without_repositories: Vec::new(),
             offline,
             cancel,
             scratch: Scratch::default(),
@@ -376,6 +377,8 @@ pub(crate) struct BuildSettings {
     pub(crate) lock_file: PathBuf,
     /// What is done with it.
     pub(crate) lock_use: LockUse,
+    /// Repositories to do without.
+    pub(crate) without_repositories: Vec<String>,
     /// Whether the network is not to be used.
     pub(crate) offline: bool,
     /// Where the dependency graph goes instead of into the output folder.
@@ -397,6 +400,7 @@ impl From<BuildArgs> for BuildSettings {
             overrides: args.overrides.into(),
             output: args.output,
             lock_use,
+            without_repositories: args.lock.without_repository,
             offline: args.lock.offline,
             dotfile: args.dotfile,
             explain: args.explain,
@@ -413,6 +417,8 @@ pub(crate) struct LockSettings {
     pub(crate) overrides: TemplateSettings,
     /// The lock file.
     pub(crate) lock_file: PathBuf,
+    /// Repositories to do without.
+    pub(crate) without_repositories: Vec<String>,
     /// Whether the network is not to be used.
     pub(crate) offline: bool,
 }
@@ -423,6 +429,7 @@ impl From<LockArgs> for LockSettings {
             lock_file: args.lock.file.unwrap_or_else(|| template::lock_file(&args.template)),
             template: args.template,
             overrides: args.overrides.into(),
+            without_repositories: args.lock.without_repository,
             offline: args.lock.offline,
         }
     }

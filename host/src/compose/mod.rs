@@ -20,5 +20,5 @@ mod sources;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;
-pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name};
+pub use plan::{ComposeInput, HostFile, LowerError, lower, step_name, store_tag};
 pub use sources::RepositoryKeys;

@@ -1,6 +1,6 @@
 //! Lowering: one function from what is wanted to what the guest does.
 
-use oic_config::spec::{AdditionalFile, ImageSpec, User};
+use oic_config::spec::{AdditionalFile, Ecosystem, ImageSpec, User};
 use oic_protocol::{ComposePlan, FileContent, FileEntry, Hook, InitramfsCompression, InitramfsPlan, Seal, ServicePlan, Step, UserAccount};
 
 use super::{
@@ -68,17 +68,17 @@ pub enum LowerError {
 pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
     let ComposeInput { spec, lock, source_date_epoch, install, fstab, cmdline, keys, files } = input;
     let SystemFiles { files: system, enable } = system_files(spec, lock, &keys, &cmdline);
+    let (installs_from_store, installed_deb) = match &install {
+        Step::InstallDeb(install) => (!install.unpack.is_empty(), true),
+        _ => (true, false),
+    };
+    let store_tag = if installs_from_store { Some(STORE_TAG.to_owned()) } else { store_tag(spec, &files) };
     let mut root_files = vec![super::files::root_file("/etc/fstab", fstab)];
     root_files.extend(system);
     let (root_owned, others): (Vec<_>, Vec<_>) =
         files.into_iter().map(lower_file).partition(|file| file.owner == "root" && file.group == "root");
     root_files.extend(root_owned);
     let users = spec.system.users.iter().map(|user| lower_user(spec, lock, user)).collect::<Result<Vec<_>, _>>()?;
-    let (installs_from_store, installed_deb) = match &install {
-        Step::InstallDeb(install) => (!install.unpack.is_empty(), true),
-        _ => (true, false),
-    };
-    let uses_store = installs_from_store || root_files.iter().chain(&others).any(|file| matches!(file.content, FileContent::Store(_)));
 
     let mut steps = vec![install, Step::WriteFiles(root_files)];
     if !users.is_empty() {
@@ -104,8 +104,14 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
         must_exist: installed_deb.then(|| "/var/lib/dpkg/status".into()).into_iter().chain(["/etc/os-release".into()]).collect(),
         ..Seal::default()
     }));
-    let store_tag = uses_store.then(|| STORE_TAG.to_owned());
     Ok(ComposePlan { source_date_epoch, store_tag, network: spec.builder.network, steps })
+}
+
+/// Returns the tag of the store if the guest reads packages or one of these files there.
+#[must_use]
+pub fn store_tag(spec: &ImageSpec, files: &[HostFile]) -> Option<String> {
+    let has_packages = spec.provider.ecosystem == Ecosystem::Rpm;
+    (has_packages || files.iter().any(|file| matches!(file.content, FileContent::Store(_)))).then(|| STORE_TAG.to_owned())
 }
 
 /// Returns the wire form of one of the template's files.

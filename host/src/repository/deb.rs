@@ -90,10 +90,21 @@ fn indexes(
     releases: &[SignedRelease],
     arch: &str,
 ) -> Result<Vec<(usize, IndexFile)>, RepositoryError> {
-    let mut wanted = Vec::new();
+    let (mut wanted, mut lacking) = (Vec::new(), Vec::new());
     for (position, (site, signed)) in sites.iter().zip(releases).enumerate() {
-        let found = wanted_of(position, site, &signed.release, arch).map_err(|problem| site.error(None, problem))?;
-        wanted.extend(found);
+        match wanted_of(position, site, &signed.release, arch) {
+            Ok(found) => wanted.extend(found),
+            Err(problem) if signed.release.lacks(arch) => lacking.push(site.error(None, problem)),
+            Err(problem) => return Err(site.error(None, problem)),
+        }
+    }
+    // What one repository does not have for this architecture may not be needed; the solver tells. Without any there is nothing.
+    if wanted.is_empty() && !lacking.is_empty() {
+        return Err(lacking.remove(0));
+    }
+    for left_out in &lacking {
+        let text = format!("the repository `{}` has no packages for {arch}, says its Release file: it is left out", left_out.repository);
+        access.observer.event(&Event::Message { level: Level::Note, text: &text });
     }
     let downloads: Vec<_> = wanted.iter().map(|index| index.download(sites, releases, 0)).collect();
     if access.fetcher.download(access.store, Bucket::Metadata, &downloads, access.stage, access.observer).is_ok() {

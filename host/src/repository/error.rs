@@ -39,7 +39,15 @@ impl RepositoryError {
     /// Returns what the user can do about it, if something helps.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        self.problem.hint()
+        let hint = self.problem.hint();
+        match &*self.problem {
+            // The Release file is there and fits, so what lacks is a part of this mirror.
+            RepositoryProblem::Fetch(error) if self.url.is_none() && (error.is_not_found() || error.is_other_content()) => {
+                let without = format!("do without it for now: --without-repository {}", self.repository);
+                Some(hint.map_or_else(|| without.clone(), |hint| format!("{hint}; or {without}")))
+            }
+            _ => hint,
+        }
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Access<'a> {
     pub now: u64,
     /// Whether Release files may be used after their end.
     pub allow_expired: bool,
+    /// Repositories that the user does without, by [`Repository::id`].
+    pub without: &'a [String],
 }
 
 impl std::fmt::Debug for Access<'_> {

@@ -57,6 +57,11 @@ pub enum ReleaseError {
 }
 
 impl Release {
+    /// Tells whether it names its architectures, and this one is none of them.
+    pub(super) fn lacks(&self, arch: &str) -> bool {
+        !self.architectures.is_empty() && !self.architectures.iter().any(|name| name == arch)
+    }
+
     /// Parses the text of a Release file whose signature has been verified.
     ///
     /// # Errors

@@ -224,6 +224,7 @@ impl World {
             observer: &self.messages,
             now: NOW,
             allow_expired: false,
+            without: &[],
         }
     }
 

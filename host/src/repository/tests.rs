@@ -241,6 +241,28 @@ fn an_index_that_is_not_there() {
 }
 
 #[test]
+fn a_repository_without_the_architecture_is_left_out() {
+    let (server, key, world) = (Server::start(), Key::new(DAY, None), World::new());
+    Archive::new().put(&server, &key);
+    let ports = Archive { suite: "ports".to_owned(), indexes: Vec::new(), ..Archive::new() };
+    let text = ports.release().replace("Architectures: all amd64", "Architectures: all arm64");
+    server.put("/debian/dists/ports/InRelease", &key.inline(&text));
+    let main = repository(&server, &[&key]);
+    let other = Repository { id: "other".to_owned(), suite: "ports".to_owned(), ..main.clone() };
+    let states = refresh(&world.access(), &[main, other.clone()], "amd64").unwrap();
+    assert_eq!(states.iter().map(|state| state.indexes.len()).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(
+        *world.messages.0.lock().unwrap(),
+        ["the repository `other` has no packages for amd64, says its Release file: it is left out"]
+    );
+    // Alone it is of no use; and one that names the architecture must have its packages.
+    let error = refresh(&world.access(), std::slice::from_ref(&other), "amd64").unwrap_err();
+    assert!(error.problem.to_string().contains("its architectures all, arm64"), "{}", error.problem);
+    server.put("/debian/dists/ports/InRelease", &key.inline(&ports.release()));
+    assert!(refresh(&world.access(), &[repository(&server, &[&key]), other], "amd64").is_err());
+}
+
+#[test]
 fn names_by_digest_are_preferred_and_not_needed() {
     let (server, key) = (Server::start(), Key::new(DAY, None));
     let archive = Archive::new();
@@ -256,7 +278,7 @@ fn names_by_digest_are_preferred_and_not_needed() {
     insta::assert_snapshot!(told_of(&server, &key, &repository), @"
     error: the repository `test` cannot be used [template.yml:3:1]
     caused by: cannot fetch the package index trixie main amd64: http://ONE/debian/dists/trixie/main/binary-amd64/by-hash/SHA256/89b7bb9ae4d75c1367b62458445c61bcf08e92003fdc25b2b099868667c5c250: its SHA-256 is e4828173b23f470639dd526fad2400c8b4c9cf68ba2846b9b7d9cbf6100b555d where 89b7bb9ae4d75c1367b62458445c61bcf08e92003fdc25b2b099868667c5c250 was expected; http://ONE/debian/dists/trixie/main/binary-amd64/Packages.xz: its SHA-256 is e4828173b23f470639dd526fad2400c8b4c9cf68ba2846b9b7d9cbf6100b555d where 89b7bb9ae4d75c1367b62458445c61bcf08e92003fdc25b2b099868667c5c250 was expected
-    hint: the mirror, or something on the way such as a proxy, gives other bytes than the signed index says: choose another mirror with OIC_MIRROR_<DISTRIBUTION>
+    hint: the mirror, or something on the way such as a proxy, gives other bytes than the signed index says: choose another mirror with OIC_MIRROR_<DISTRIBUTION>; or do without it for now: --without-repository test
     ");
     server.set(&plain, Manner::Cut(10));
     server.set(&by_hash, Manner::Status(404));

@@ -116,6 +116,14 @@ pub enum ResolveError {
         /// The repository.
         repository: String,
     },
+    /// The user does without a repository that would not be used.
+    #[error("there is no repository `{id}` to do without")]
+    NoSuchRepository {
+        /// What the user says.
+        id: String,
+        /// What there is.
+        known: String,
+    },
     /// What the template asks for cannot be resolved by this version.
     #[error("{field} cannot be resolved by this version of oic: {reason}")]
     Unsupported {
@@ -150,6 +158,7 @@ impl ResolveError {
             Self::NotLocked { .. } | Self::LockOutdated { .. } => Some("run `oic lock`, or build without --locked".to_owned()),
             Self::UnknownRepository { .. } => Some("run `oic lock`, which chooses the packages anew".to_owned()),
             Self::Package { source, .. } => source.hint(),
+            Self::NoSuchRepository { known, .. } => Some(format!("these are used: {known}")),
             Self::Unsupported { field: "snapshot", .. } => Some("use `snapshot: latest`; the lock keeps versions as they are".to_owned()),
             _ => None,
         }
@@ -185,7 +194,12 @@ pub fn resolve(
     warn_of_unverified(access, &spec.repositories);
     let arch = spec.target.arch;
     let family = spec.provider.ecosystem;
-    let inputs = image_inputs(spec);
+    let repositories = kept(access.without, &spec.repositories);
+    for left_out in spec.repositories.iter().filter(|repository| access.without.contains(&repository.id)) {
+        let text = format!("no package is taken from the repository `{}`: what it would update or add is not in the image", left_out.id);
+        access.observer.event(&Event::Message { level: Level::Warning, text: &text });
+    }
+    let inputs = image_inputs(spec, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
     let what = || format!("{} on {arch}", spec.name);
@@ -210,25 +224,19 @@ pub fn resolve(
 }
 
 /// Returns what the choice of an image's packages depends on.
-fn image_inputs(spec: &ImageSpec) -> SolveInputs<'_> {
+fn image_inputs<'a>(spec: &'a ImageSpec, repositories: &'a [Repository]) -> SolveInputs<'a> {
     let base = match spec.provider.ecosystem {
         Ecosystem::Deb => "required",
         // What every installation has is for the template to say.
         Ecosystem::Rpm => "none",
     };
-    SolveInputs {
-        arch: spec.target.arch,
-        requests: &spec.system.packages,
-        repositories: &spec.repositories,
-        base,
-        recommends: spec.system.weak_dependencies,
-    }
+    SolveInputs { arch: spec.target.arch, requests: &spec.system.packages, repositories, base, recommends: spec.system.weak_dependencies }
 }
 
-/// Returns the lock's choice for an image, if it has one that fits.
+/// Returns the lock's choice for an image without some repositories, if it has one that fits.
 #[must_use]
-pub fn locked_image<'a>(spec: &ImageSpec, lock: &'a PackageLock) -> Option<&'a LockedImage> {
-    let digest = image_inputs(spec).digest();
+pub fn locked_image<'a>(spec: &ImageSpec, without: &[String], lock: &'a PackageLock) -> Option<&'a LockedImage> {
+    let digest = image_inputs(spec, &kept(without, &spec.repositories)).digest();
     lock.image(spec.target.arch).filter(|image| image.spec == digest)
 }
 
@@ -236,8 +244,14 @@ pub fn locked_image<'a>(spec: &ImageSpec, lock: &'a PackageLock) -> Option<&'a L
 ///
 /// # Errors
 /// Fails when there are no tools for the architecture.
-pub fn locked_tools(name: &str, arch: Arch, packages: &[&str], lock: &PackageLock) -> Result<Option<LockedTools>, ResolveError> {
-    let repositories = tools_repositories(arch)?;
+pub fn locked_tools(
+    name: &str,
+    arch: Arch,
+    packages: &[&str],
+    without: &[String],
+    lock: &PackageLock,
+) -> Result<Option<LockedTools>, ResolveError> {
+    let repositories = kept(without, &tools_repositories(arch)?);
     let requests = tool_requests(name, packages);
     let digest = tool_inputs(arch, &requests, &repositories).digest();
     Ok(lock.tools(name, arch).filter(|tools| tools.spec == digest).cloned())
@@ -276,6 +290,31 @@ fn usable<T>(
     }
 }
 
+/// Returns the repositories that packages are chosen from.
+fn kept(without: &[String], repositories: &[Repository]) -> Vec<Repository> {
+    repositories.iter().filter(|repository| !without.contains(&repository.id)).cloned().collect()
+}
+
+/// Fails when the user does without a repository that neither the image nor the tools for these architectures would use.
+///
+/// # Errors
+/// As it says, and when the data of the tools' distribution is damaged.
+pub fn check_without(access: &Access<'_>, spec: &ImageSpec, tools: &[Arch]) -> Result<(), ResolveError> {
+    if access.without.is_empty() {
+        return Ok(());
+    }
+    let mut known: Vec<_> = spec.repositories.iter().map(|repository| repository.id.clone()).collect();
+    for arch in tools {
+        known.extend(tools_repositories(*arch)?.into_iter().map(|repository| repository.id));
+    }
+    known.sort();
+    known.dedup();
+    match access.without.iter().find(|id| !known.contains(id)) {
+        Some(id) => Err(ResolveError::NoSuchRepository { id: id.clone(), known: known.join(", ") }),
+        None => Ok(()),
+    }
+}
+
 /// Returns the repositories that `oic` takes its own tools for an architecture from.
 ///
 /// # Errors
@@ -309,7 +348,8 @@ pub fn resolve_installer(
     }
     let arch = spec.target.arch;
     let requests = tool_requests(INSTALLER, &[INSTALLER]);
-    let inputs = tool_inputs(arch, &requests, &spec.repositories);
+    let repositories = kept(access.without, &spec.repositories);
+    let inputs = tool_inputs(arch, &requests, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.tools(INSTALLER, arch));
     let what = || format!("the installer `{INSTALLER}` of {}", spec.provider.display_name);
@@ -324,12 +364,12 @@ pub fn resolve_installer(
 
 /// Returns the lock's choice of what [`resolve_installer`] chooses, if it fits; the outer none says that it does not.
 #[must_use]
-pub fn locked_installer(spec: &ImageSpec, lock: &PackageLock) -> Option<Option<LockedTools>> {
+pub fn locked_installer(spec: &ImageSpec, without: &[String], lock: &PackageLock) -> Option<Option<LockedTools>> {
     if spec.provider.ecosystem == Ecosystem::Deb {
         return Some(None);
     }
     let requests = tool_requests(INSTALLER, &[INSTALLER]);
-    let digest = tool_inputs(spec.target.arch, &requests, &spec.repositories).digest();
+    let digest = tool_inputs(spec.target.arch, &requests, &kept(without, &spec.repositories)).digest();
     lock.tools(INSTALLER, spec.target.arch).filter(|tools| tools.spec == digest).cloned().map(Some)
 }
 
@@ -346,7 +386,7 @@ pub fn resolve_tools(
     lock_use: LockUse,
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedTools>, ResolveError> {
-    let repositories = tools_repositories(arch)?;
+    let repositories = kept(access.without, &tools_repositories(arch)?);
     let requests = tool_requests(name, packages);
     let inputs = tool_inputs(arch, &requests, &repositories);
     let digest = inputs.digest();

@@ -197,3 +197,25 @@ fn tools_come_from_debian_with_its_keys() {
         }
     }
 }
+
+#[test]
+fn a_repository_that_is_done_without_is_not_asked() {
+    let mut scene = scene();
+    let gone = Repository { id: "gone".to_owned(), suite: "gone".to_owned(), ..scene.spec.repositories[0].clone() };
+    scene.spec.repositories.push(gone);
+    let with = scene.resolve(LockUse::Prefer, None).unwrap_err();
+    assert!(with.to_string().contains("the repository `gone`"), "{with}");
+    let without = ["gone".to_owned()];
+    let access = Access { without: &without, ..scene.world.access() };
+    check_without(&access, &scene.spec, &[]).unwrap();
+    let image = resolve(&access, &scene.spec, LockUse::Prefer, None).unwrap().section;
+    assert_eq!(image.repositories.iter().map(|repository| repository.id.as_str()).collect::<Vec<_>>(), ["test"]);
+    assert!(scene.world.messages.0.lock().unwrap().iter().any(|text| text.contains("`gone`")));
+    // Such a lock does not pass for one of all repositories.
+    let mut lock = PackageLock::default();
+    lock.set_image(image);
+    assert!(matches!(scene.resolve(LockUse::Require, Some(&lock)), Err(ResolveError::LockOutdated { .. })));
+    let wrong = ["gnoe".to_owned()];
+    let error = check_without(&Access { without: &wrong, ..access }, &scene.spec, &[]).unwrap_err();
+    assert_eq!(error.hint().unwrap(), "these are used: gone, test");
+}

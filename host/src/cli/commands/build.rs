@@ -157,7 +157,11 @@ fn build_image(
         .map_err(|source| CommandError::new(ExitCode::Output, OutputDirError { path: output_dir.to_owned(), source }))?;
     progress.open_log(&output_dir.join(LOG_FILE_NAME))?;
     let options = BuildOptions {
-        host: HostOptions { scratch: stop.scratch.clone(), ..context.settings.host_options(settings.offline, stop.cancel.clone()) },
+        host: HostOptions {
+            scratch: stop.scratch.clone(),
+            without_repositories: settings.without_repositories.clone(),
+            ..context.settings.host_options(settings.offline, stop.cancel.clone())
+        },
         output_dir: output_dir.to_owned(),
         lock_file: settings.lock_file.clone(),
         lock_use: settings.lock_use,

@@ -6,7 +6,7 @@ use oic_builder_vm::Cancel;
 
 use super::build::interrupted;
 use crate::{
-    build::{self, LockOptions},
+    build::{self, HostOptions, LockOptions},
     cli::{Context, command_error::CommandError, interrupt, progress::Progress, settings::LockSettings, template::plural},
 };
 
@@ -24,8 +24,11 @@ pub(crate) fn lock(settings: LockSettings, context: Context) -> Result<(), Comma
 /// Locks one architecture after the other: they share a file.
 fn lock_all(settings: &LockSettings, context: &Context, cancel: &Cancel, progress: &Arc<Progress>) -> Result<(), CommandError> {
     let specs = settings.overrides.load(&settings.template, &context.settings, &context.printer)?;
-    let options =
-        LockOptions { host: context.settings.host_options(settings.offline, cancel.clone()), lock_file: settings.lock_file.clone() };
+    let host = HostOptions {
+        without_repositories: settings.without_repositories.clone(),
+        ..context.settings.host_options(settings.offline, cancel.clone())
+    };
+    let options = LockOptions { host, lock_file: settings.lock_file.clone() };
     for spec in &specs {
         let image = progress.image(if specs.len() == 1 { "" } else { spec.target.arch.name() });
         let locked = build::lock(spec, &options, &image).map_err(CommandError::from);

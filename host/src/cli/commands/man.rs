@@ -29,11 +29,8 @@ pub(crate) fn man(dir: &Path, printer: &Printer) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Writes one man page per command into `dir`, which is made when there is none.
-///
-/// # Errors
-/// Fails when the folder or a page cannot be written.
-pub fn write_man_pages(dir: &Path) -> io::Result<()> {
+/// Makes `dir` and the pages in it.
+fn write_man_pages(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     // No date: the pages of one version are the same bytes whenever they are made.
     clap_mangen::generate_to(command(), dir)

@@ -10,9 +10,6 @@ mod man;
 mod validate;
 mod version;
 
-pub use completions::write_completions;
-pub use man::write_man_pages;
-
 pub(crate) use boot::boot;
 pub(crate) use build::build;
 pub(crate) use completions::completions;
