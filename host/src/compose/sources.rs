@@ -62,7 +62,8 @@ fn apt_source(spec: &ImageSpec, repository: &Repository, key: Option<&Vec<u8>>, 
             source += &format!("Signed-By: {path}\n");
         }
         (None, None) if repository.trusted => source += "Trusted: yes\n",
-        (None, None) => {}
+        // Without its key it would be bound to all keys that apt has.
+        (None, None) => return Vec::new(),
     }
     files.push(root_file(&format!("/etc/apt/sources.list.d/{stem}.sources"), source));
     if let Some(pins) = apt_pins(spec, repository) {
@@ -99,6 +100,9 @@ fn dnf_source(repository: &Repository, key: Option<&Vec<u8>>) -> Vec<FileEntry> 
     let flag = |is_on: bool| if is_on { 1 } else { 0 };
     let mut source = format!("[{stem}]\nname={stem}\nbaseurl={url}\nenabled=1\n");
     source += &format!("gpgcheck={}\nrepo_gpgcheck={}\n", flag(!repository.trusted), flag(repository.require_metadata_signature));
+    if key.is_none() && !repository.trusted {
+        return Vec::new();
+    }
     if let Some(bytes) = key.filter(|_| !repository.trusted) {
         let path = format!("/etc/pki/rpm-gpg/RPM-GPG-KEY-{stem}");
         files.push(root_file(&path, bytes.clone()));

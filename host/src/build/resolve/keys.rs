@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oic_config::spec::Repository;
+use oic_config::spec::{Repository, RepositoryKey};
 
 use super::ResolveError;
 use crate::{
@@ -59,7 +59,12 @@ pub fn repository_keys(
 ) -> Result<BTreeMap<String, Vec<u8>>, ResolveError> {
     let mut keys = BTreeMap::new();
     for repository in repositories.iter().filter(|repository| repository.in_image && !repository.keys.is_empty()) {
-        let files = load(access, repository, locked.iter().find(|locked| locked.id == repository.id))?.files;
+        let locked = locked.iter().find(|locked| locked.id == repository.id);
+        if locked.is_none() && repository.keys.iter().any(|key| matches!(key, RepositoryKey::Url(_))) {
+            // The build does without it, maybe because it cannot be reached.
+            continue;
+        }
+        let files = load(access, repository, locked)?.files;
         keys.insert(repository.id.clone(), joined(repository, &files)?);
     }
     Ok(keys)

@@ -191,7 +191,6 @@ pub fn resolve(
     lock: Option<&PackageLock>,
 ) -> Result<Resolved<LockedImage>, ResolveError> {
     refuse(spec)?;
-    warn_of_unverified(access, &spec.repositories);
     let arch = spec.target.arch;
     let family = spec.provider.ecosystem;
     let repositories = kept(access.without, &spec.repositories);
@@ -199,6 +198,7 @@ pub fn resolve(
         let text = format!("no package is taken from the repository `{}`: what it would update or add is not in the image", left_out.id);
         access.observer.event(&Event::Message { level: Level::Warning, text: &text });
     }
+    warn_of_unverified(access, &repositories);
     let inputs = image_inputs(spec, &repositories);
     let digest = inputs.digest();
     let known = lock.and_then(|lock| lock.image(arch));
