@@ -87,7 +87,7 @@ fn unpack(package: &Path) -> Result<Vec<Unpacked>, RpmError> {
     while let Some(facts) = archive.next().map_err(damaged)? {
         let path = path::normalize(&facts.path).map_err(|_| damaged(CpioError::Malformed { reason: "it has an impossible path" }))?;
         let left_out = |folder: &&str| path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
-        if path == b"/" || LEFT_OUT.iter().any(|folder| left_out(&folder)) {
+        if path == b"/" || LEFT_OUT.iter().any(left_out) {
             continue;
         }
         let content = archive.content(MAX_FILE).map_err(damaged)?;
