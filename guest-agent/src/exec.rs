@@ -133,6 +133,14 @@ pub fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> io::Result<Ex
     Command::new(program).args(arguments).current_dir(folder).stdout(Stdio::null()).status()
 }
 
+/// Returns what a program of the machine prints, for tests that compare with it.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+pub fn output_of(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Receives dpkg's status lines; the events are there to tell the host.
 pub type StatusLines<'s> = &'s mut dyn FnMut(&str, &mut Events<'_>);
 

@@ -17,6 +17,7 @@ use oic_config::{
     units::ByteSize,
 };
 
+use super::plain_modules::PlainModules;
 use crate::{
     boot::{
         self, BootError, BootInput, BootKernel, OsRelease,
@@ -336,24 +337,28 @@ impl Finish<'_> {
 ///
 /// # Errors
 /// Fails when the disk is damaged.
-pub(super) fn settle(root_disk: &Path, epoch: u64) -> Result<(RootTree, HashSet<InodeId>), FinishError> {
+pub(super) fn settle(root_disk: &Path, modules: &PlainModules, epoch: u64) -> Result<(RootTree, HashSet<InodeId>), FinishError> {
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     let file = HostFile::open(root_disk).map_err(|source| FinishError::Open { path: root_disk.to_owned(), source })?;
     let (mut root, read) = ext4_read::read_tree_with_access(&file, time)?;
+    modules.put_back(&mut root)?;
     clean(&mut root, time)?;
     Ok((root, read))
 }
 
-/// Compresses the initramfs images that the guest left uncompressed.
+/// Compresses the initramfs images that the guest left uncompressed, with the packages' own files for plain modules in them.
 ///
 /// # Errors
 /// Fails when an initramfs is none.
-pub(super) fn compress_initramfs(root: &mut RootTree, epoch: u64) -> Result<(), FinishError> {
+pub(super) fn compress_initramfs(root: &mut RootTree, modules: &PlainModules, epoch: u64) -> Result<(), FinishError> {
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     for path in boot::kernels(root).into_iter().filter_map(|kernel| kernel.initramfs) {
         let failed = |source| FinishError::Initramfs { path: path.clone(), source };
         let Some(content) = root.file(&path) else { continue };
-        let bytes = content.read_all(MAX_INITRAMFS).map_err(|error| failed(error.into()))?;
+        if content.size() > MAX_INITRAMFS {
+            return Err(failed(io::Error::from(io::ErrorKind::FileTooLarge).into()));
+        }
+        let bytes = initramfs::replace_contents(content, |bytes| modules.original_of(bytes)).map_err(failed)?;
         let compressor = Compressor::of(root).map_err(failed)?;
         let compressed = initramfs::compress(&bytes, compressor).map_err(failed)?;
         root.write_file(&path, Content::bytes(compressed), 0o644, time)?;

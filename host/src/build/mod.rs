@@ -8,6 +8,7 @@ mod initramfs_trace;
 mod layers;
 mod options;
 mod outputs;
+mod plain_modules;
 #[cfg(test)]
 mod planning_tests;
 mod prepare;

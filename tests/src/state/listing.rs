@@ -108,15 +108,11 @@ pub fn of_tar(path: &Path) -> anyhow::Result<Listing> {
 ///
 /// An initramfs is returned as what it holds: `oic` compresses it itself, with a newer Zstandard than the target's.
 fn timeless(path: &str, mut bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-    const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     if path == "/etc/shadow" {
         return Ok(without_days(&String::from_utf8_lossy(&bytes)).into_bytes());
     }
     if path.starts_with("/boot/initrd") {
-        if bytes.starts_with(&ZSTANDARD) {
-            bytes = zstd::decode_all(bytes.as_slice()).with_context(|| format!("{path} does not unpack"))?;
-        }
-        drop_archive_times(&mut bytes).with_context(|| format!("{path} is no archive"))?;
+        drop_archive_times(&mut bytes).with_context(|| path.to_owned())?;
     }
     Ok(bytes)
 }
@@ -133,8 +129,9 @@ fn without_days(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Zeroes the times of the entries of a cpio archive in the newc format.
-fn drop_archive_times(bytes: &mut [u8]) -> Option<()> {
+/// Zeroes the times of the entries of cpio archives in the newc format, the compressed one at the end unpacked.
+fn drop_archive_times(bytes: &mut Vec<u8>) -> anyhow::Result<()> {
+    const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     const HEADER: usize = 110;
     const TIME: std::ops::Range<usize> = 46..54;
     let mut at = 0;
@@ -143,13 +140,20 @@ fn drop_archive_times(bytes: &mut [u8]) -> Option<()> {
             at += 1;
             continue;
         }
-        let header = bytes.get_mut(at..at + HEADER)?;
-        let field = |index: usize| usize::from_str_radix(std::str::from_utf8(&header[6 + index * 8..14 + index * 8]).ok()?, 16).ok();
-        let (size, name) = header.starts_with(b"0707").then(|| field(6).zip(field(11)))??;
+        if bytes[at..].starts_with(&ZSTANDARD) {
+            let unpacked = zstd::decode_all(&bytes[at..]).context("its compressed part does not unpack")?;
+            bytes.splice(at.., unpacked);
+        }
+        let header =
+            bytes.get_mut(at..at + HEADER).filter(|header| header.starts_with(b"0707")).context("it is no sequence of archives")?;
+        let field = |index: usize| -> anyhow::Result<usize> {
+            Ok(usize::from_str_radix(std::str::from_utf8(&header[6 + index * 8..14 + index * 8])?, 16)?)
+        };
+        let (size, name) = (field(6)?, field(11)?);
         header[TIME].fill(b'0');
         at = ((at + HEADER + name).next_multiple_of(4) + size).next_multiple_of(4);
     }
-    Some(())
+    Ok(())
 }
 
 /// Returns the path of an archive's entry as a tree has it.
@@ -184,7 +188,8 @@ mod tests {
                 bytes.resize(bytes.len().next_multiple_of(4), 0);
             }
             bytes.resize(512, 0);
-            timeless("/boot/initrd.img-1", [bytes.clone(), bytes].concat()).unwrap()
+            let compressed = zstd::encode_all(&bytes[..], 1).unwrap();
+            timeless("/boot/initrd.img-1", [bytes, compressed].concat()).unwrap()
         };
         assert_eq!(archive(1, "text"), archive(0xffff_ffff, "text"));
         assert_ne!(archive(1, "text"), archive(1, "tEXT"));
