@@ -22,5 +22,5 @@ mod sources;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;
-pub use plan::{ComposeInput, HostFile, LowerError, lower, lower_install, step_name};
+pub use plan::{ComposeInput, HostFile, LowerError, lower, lower_install, lower_rpm_install, step_name};
 pub use sources::RepositoryKeys;
