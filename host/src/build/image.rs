@@ -1,4 +1,4 @@
-//! From the finished root disk to the disk of the image.
+//! From the finished root disk to the disk of the image, or to what an image without a disk is made of.
 //!
 //! ```text
 //! root disk ──read_tree──► RootTree ──clean──► RootTree ──boot files──► ESP tree
@@ -13,11 +13,12 @@ use std::{
 };
 
 use oic_config::{
-    spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, Kernel, Partition, PartitionType},
+    spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, ImageType, Kernel, Partition, PartitionType},
     units::ByteSize,
 };
 
 use crate::{
+    artifact::bare::BareKernel,
     boot::{
         self, BootError, BootInput, BootKernel, OsRelease,
         grub::{self, BootVolume, bios::BiosProgram},
@@ -81,6 +82,12 @@ const EMPTIED: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", 
 /// A folder in one of these that is not left behind: it belongs to the package apt.
 const APT_PARTIAL: &str = "/var/lib/apt/lists/partial";
 
+/// What whoever runs a root filesystem writes for it: WSL and container engines would write through a link to another place.
+const GIVEN_BY_RUNTIME: &[&str] = &["/etc/resolv.conf"];
+
+/// Where the first program of a system is, the first one that is there.
+const INIT: [&str; 2] = ["/sbin/init", "/usr/lib/systemd/systemd"];
+
 /// The file that holds the identity of a machine: empty, the first boot fills it.
 const MACHINE_ID: &str = "/etc/machine-id";
 
@@ -129,6 +136,9 @@ pub enum FinishError {
     /// The disk cannot be made.
     #[error("cannot make the disk")]
     Image(#[from] ImageError),
+    /// An initramfs has no first program.
+    #[error("the image has no `{}`, which its kernel could start", INIT.join("` and no `"))]
+    NoInit,
     /// A partition is too small, which shows before anything has run.
     #[error("partition `{id}` has {size}, but what is known to go into it needs {needed}")]
     NoRoom {
@@ -146,6 +156,7 @@ impl FinishError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoInit => Some("add the package with the system's first program: `systemd-sysv`, `init` or `systemd`".to_owned()),
             Self::Read(_) => Some("build again; if it happens again, please report it with build.log".to_owned()),
             Self::NoRoom { id, needed, .. } => {
                 let enough = ByteSize(layout::with_headroom(needed.0));
@@ -251,6 +262,34 @@ fn add(tree: &mut RootTree, files: &RootTree, time: i64) -> Result<(), TreeError
         }
     }
     Ok(())
+}
+
+/// Returns the root filesystem of an image without a disk, and the kernel that starts it where it has one.
+///
+/// # Errors
+/// Fails when an initramfs has no kernel, or nothing that it could start.
+pub(super) fn without_disk(
+    spec: &ImageSpec,
+    mut root: RootTree,
+    cmdline: &str,
+    epoch: u64,
+) -> Result<(RootTree, Option<BareKernel>), FinishError> {
+    if spec.target.image_type != ImageType::Img {
+        normalize::drop_paths(&mut root, GIVEN_BY_RUNTIME.iter().copied());
+    }
+    let Some(kernel) = &spec.system.kernel else { return Ok((root, None)) };
+    let kernels = kernels(&root, kernel)?;
+    let Some(content) = kernels.first().and_then(|first| root.file(&first.kernel)).cloned() else { return Err(BootError::NoKernel.into()) };
+    // They would only take memory: nobody can start them from there.
+    for kernel in &kernels {
+        normalize::drop_paths(&mut root, [kernel.kernel.as_str()].into_iter().chain(kernel.initramfs.as_deref()));
+    }
+    if root.lookup("/init").is_none() {
+        let init = INIT.into_iter().find(|path| root.resolve(path).is_some()).ok_or(FinishError::NoInit)?;
+        let metadata = Metadata::root_owned(0o777, i64::try_from(epoch).unwrap_or(i64::MAX));
+        root.insert("/init", Inode { metadata, kind: Kind::Symlink(init.as_bytes().into()) })?;
+    }
+    Ok((root, Some(BareKernel { content, cmdline: cmdline.to_owned() })))
 }
 
 /// What an image's disk is made with.

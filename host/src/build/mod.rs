@@ -22,7 +22,7 @@ mod workdir;
 use std::{fs, io, path::PathBuf};
 
 use oic_config::{
-    spec::{Disk, Ecosystem, ImageSpec, UnsupportedField},
+    spec::{Disk, Ecosystem, ImageSpec, ImageType, UnsupportedField},
     units::ByteSize,
 };
 use oic_protocol::FileContent;
@@ -192,7 +192,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         lock: &locked.image,
         source_date_epoch: epoch,
         install: None,
-        fstab: fstab::render(disk, &identity),
+        fstab: disk.map(|disk| fstab::render(disk, &identity)),
         cmdline: cmdline.clone(),
         keys: host.keys(spec, &locked)?,
         files,
@@ -201,12 +201,17 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let layers =
         Layers { host: &host, spec, options, observer, toolchain: &toolchain, work: &work, inputs: &inputs, packages: &open, epoch };
     let root = layers.root(plan, |tree| {
-        image::check_room(spec, disk, identity, epoch, tree)?;
+        if let Some(disk) = disk {
+            image::check_room(spec, disk, identity, epoch, tree)?;
+        }
         check_work_space(&work, root::scratch_need(tree))
     })?;
 
-    let raw = work.file("disk.img");
-    let root = stage(observer, Stage::Disk, || {
+    let raw = disk.map(|_| work.file("disk.img"));
+    let (root, kernel) = stage(observer, Stage::Disk, || {
+        let (Some(disk), Some(raw)) = (disk, &raw) else {
+            return Ok::<_, BuildError>((image::without_disk(spec, root, &cmdline, epoch)?, false));
+        };
         let finish = Finish {
             spec,
             disk,
@@ -217,11 +222,12 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
             mkimage: toolchain.mkimage.clone(),
             work: work.path(),
         };
-        Ok::<_, BuildError>((finish.run(root, &raw)?, false))
+        Ok(((finish.run(root, raw)?, None), false))
     })?;
     stop_if_cancelled(options)?;
     let artifacts = stage(observer, Stage::Artifacts, || {
-        Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, &bare_root(spec, &root, identity, &toolchain, epoch))?, false))
+        let root = BareRoot { kernel, ..bare_root(spec, &root, identity, &toolchain, epoch) };
+        Ok::<_, BuildError>((outputs::convert(spec, raw.as_deref(), &work, &root)?, false))
     })?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
@@ -266,12 +272,13 @@ fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentit
         arch: spec.target.arch,
         epoch,
         uuid: identity.filesystem("bare"),
-        tools: &toolchain.disk.ext4,
+        tools: &toolchain.disk,
+        kernel: None,
     }
 }
 
-/// Fails with every field that is not built yet, and returns the disk.
-fn refuse(spec: &ImageSpec) -> Result<&Disk, BuildError> {
+/// Fails with every field that is not built yet, and returns the disk, if the image has one.
+fn refuse(spec: &ImageSpec) -> Result<Option<&Disk>, BuildError> {
     if !spec.unsupported.is_empty() {
         return Err(BuildError::Unsupported(spec.unsupported.clone()));
     }
@@ -280,7 +287,10 @@ fn refuse(spec: &ImageSpec) -> Result<&Disk, BuildError> {
         let origin = spec.sources.last().map(|path| path.display().to_string()).unwrap_or_default();
         return Err(BuildError::Unsupported(vec![UnsupportedField { field: "target.dist".to_owned(), reason, origin }]));
     }
-    spec.disk.as_ref().ok_or(BuildError::Internal("an image without a disk passed validation"))
+    if spec.disk.is_none() && spec.target.image_type == ImageType::Raw {
+        return Err(BuildError::Internal("a raw image without a disk passed validation"));
+    }
+    Ok(spec.disk.as_ref())
 }
 
 fn stop_if_cancelled(options: &BuildOptions) -> Result<(), BuildError> {
@@ -300,8 +310,8 @@ fn check_work_space(work: &WorkDir, content: u64) -> Result<(), BuildError> {
 }
 
 /// Returns the kernel command line: the root partition, then what the template says.
-fn command_line(spec: &ImageSpec, disk: &Disk, identity: &ImageIdentity) -> String {
-    let root = fstab::root_argument(disk, identity).unwrap_or_default();
+fn command_line(spec: &ImageSpec, disk: Option<&Disk>, identity: &ImageIdentity) -> String {
+    let root = disk.and_then(|disk| fstab::root_argument(disk, identity)).unwrap_or_default();
     let own = spec.system.kernel.as_ref().map(|kernel| kernel.cmdline.as_str()).unwrap_or_default();
     format!("{root} {own}").trim().to_owned()
 }
