@@ -78,7 +78,7 @@ fn outcome(spec: &ImageSpec) -> Result<usize, String> {
         without: &[],
     };
     let image = resolve(&access, spec, LockUse::Renew, None).map_err(|error| words(&error))?.section;
-    Ok(fetch_image(&access, spec, &image).map_err(|error| words(&error))?.len())
+    Ok(fetch_image(&access, spec, &image.repositories, &image.packages).map_err(|error| words(&error))?.len())
 }
 
 #[test]

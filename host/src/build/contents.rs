@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use oic_config::spec::{Ecosystem, ImageSpec};
+use oic_config::spec::ImageSpec;
 
+use super::root::Opened;
 use crate::{
     lock::{LockedImage, LockedPackage},
     report::packages::{Dependency, Origin, PackageRecord},
+    repository::rpm::PackageHeader,
     rootfs::{
-        Deb,
+        PackageInput,
         control::{Relation, Stanza},
+        rpm::Rpm,
     },
 };
 
@@ -25,23 +28,69 @@ pub(super) struct Contents {
     pub(super) dependencies: Vec<Dependency>,
 }
 
-/// Returns the contents of an image. `debs` are the packages of `lock`, in its order.
+/// Returns the contents of an image. `packages` are those of `lock`, in its order.
 #[must_use]
-pub(super) fn contents<'a>(spec: &ImageSpec, lock: &LockedImage, debs: impl IntoIterator<Item = &'a Deb>) -> Contents {
+pub(super) fn contents(spec: &ImageSpec, lock: &LockedImage, packages: &Opened) -> Contents {
     let release = spec.target.dist.strip_prefix(&spec.target.os).filter(|version| !version.is_empty());
     let origin = Origin {
-        ecosystem: Ecosystem::Deb,
+        ecosystem: spec.provider.ecosystem,
         vendor: spec.target.os.clone(),
         release: release.map_or_else(|| spec.target.dist.clone(), |version| format!("{}-{version}", spec.target.os)),
     };
+    let (packages, dependencies) = match packages {
+        Opened::Deb(inputs) => deb_contents(lock, inputs),
+        Opened::Rpm(rpms) => rpm_contents(lock, rpms),
+    };
+    Contents { origin, packages, dependencies }
+}
+
+fn deb_contents(lock: &LockedImage, inputs: &[PackageInput]) -> (Vec<PackageRecord>, Vec<Dependency>) {
     // A control file that cannot be read has stopped the build before: what is left here is a package without relations.
-    let stanzas: Vec<Option<Stanza>> = debs.into_iter().map(|deb| Stanza::parse(deb.control_file("control")?).ok()).collect();
-    let packages = lock.packages.iter().zip(&stanzas).map(|(package, stanza)| record(lock, package, stanza.as_ref())).collect();
-    Contents { origin, packages, dependencies: dependencies(lock, &stanzas) }
+    let stanzas: Vec<Option<Stanza>> = inputs.iter().map(|input| Stanza::parse(input.deb.control_file("control")?).ok()).collect();
+    let records = lock.packages.iter().zip(&stanzas).map(|(package, stanza)| record(lock, package, source(package, stanza.as_ref()), None));
+    (records.collect(), dependencies(lock, &stanzas))
+}
+
+fn rpm_contents(lock: &LockedImage, rpms: &[Rpm]) -> (Vec<PackageRecord>, Vec<Dependency>) {
+    let records = lock.packages.iter().zip(rpms).map(|(package, rpm)| {
+        let source = rpm.header.source_package().and_then(rpm_source);
+        let license = rpm.header.license().map(str::to_owned);
+        record(lock, package, source.unwrap_or_else(|| (package.name.clone(), package.version.clone())), license)
+    });
+    let headers: Vec<&PackageHeader> = rpms.iter().map(|rpm| &rpm.header).collect();
+    (records.collect(), rpm_dependencies(&headers, &rpms.iter().map(Rpm::files).collect::<Vec<_>>()))
+}
+
+/// Returns name and version of a source package from the name of its file, `bash-5.2.15-2.src.rpm`.
+fn rpm_source(file: &str) -> Option<(String, String)> {
+    let stem = file.strip_suffix(".rpm")?.rsplit_once('.')?.0;
+    let (rest, release) = stem.rsplit_once('-')?;
+    let (name, version) = rest.rsplit_once('-')?;
+    Some((name.to_owned(), format!("{version}-{release}")))
+}
+
+/// Returns which package needs which: of each requirement, every package of the image that provides its name or has its file.
+/// Conditions (`(a if b)`) are left out: which of their parts holds is not said by the packages.
+fn rpm_dependencies(headers: &[&PackageHeader], files: &[Vec<String>]) -> Vec<Dependency> {
+    /// The requirement must be met before a script of the package runs.
+    const BEFORE_SCRIPTS: u64 = 1 << 6 | 1 << 9 | 1 << 10;
+    let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, header) in headers.iter().enumerate() {
+        let names = header.provides().into_iter().chain(files[index].iter().map(String::as_str));
+        names.for_each(|name| providers.entry(name).or_default().push(index));
+    }
+    let mut found = Vec::new();
+    for (from, header) in headers.iter().enumerate() {
+        for (name, flags) in header.requires() {
+            let to = providers.get(name).into_iter().flatten().filter(|to| **to != from);
+            found.extend(to.map(|to| Dependency { from, to: *to, pre: flags & BEFORE_SCRIPTS != 0 }));
+        }
+    }
+    strongest(found)
 }
 
 /// Returns what reports say of one package.
-fn record(lock: &LockedImage, package: &LockedPackage, stanza: Option<&Stanza>) -> PackageRecord {
+fn record(lock: &LockedImage, package: &LockedPackage, source: (String, String), license: Option<String>) -> PackageRecord {
     let repository = lock.repositories.iter().find(|repository| repository.id == package.repository);
     let url =
         repository.filter(|repository| repository.url.contains("://")).map(|repository| format!("{}/{}", repository.url, package.path));
@@ -49,10 +98,10 @@ fn record(lock: &LockedImage, package: &LockedPackage, stanza: Option<&Stanza>) 
         name: package.name.clone(),
         arch: package.arch.clone(),
         version: package.version.clone(),
-        source: Some(source(package, stanza)),
+        source: Some(source),
         url,
         sha256: Some(package.sha256),
-        license: None,
+        license,
         requested: package.requested,
     }
 }
@@ -93,6 +142,11 @@ fn dependencies(lock: &LockedImage, stanzas: &[Option<Stanza>]) -> Vec<Dependenc
             }
         }
     }
+    strongest(found)
+}
+
+/// Returns each dependency once.
+fn strongest(mut found: Vec<Dependency>) -> Vec<Dependency> {
     found.sort();
     // Of two that differ only in `pre`, the stronger one stays.
     found.dedup_by(|next, kept| {

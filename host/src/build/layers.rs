@@ -30,7 +30,9 @@ use super::{
     initramfs_trace::Trace,
     prepare::{Host, Toolchain},
     progress::{Event, Level, Observer, Stage, stage},
-    root::{self, OpenPackages},
+    resolve::StoredPackages,
+    root::{self, OpenPackages, Opened},
+    rpm_layer::RpmLayer,
     session::{self, VmNeeds},
     stop_if_cancelled,
     workdir::WorkDir,
@@ -62,6 +64,8 @@ pub(super) struct Layers<'a> {
     pub(super) inputs: &'a Inputs,
     /// The packages of the image.
     pub(super) packages: &'a OpenPackages,
+    /// What installs them, where that is a program of the distribution.
+    pub(super) installer: Option<&'a StoredPackages>,
     /// `SOURCE_DATE_EPOCH`.
     pub(super) epoch: u64,
 }
@@ -80,6 +84,28 @@ struct Division {
     own_inputs: Option<Inputs>,
 }
 
+impl Division {
+    /// Returns what all packages are a function of.
+    fn top(&self) -> &Inputs {
+        self.own_inputs.as_ref().unwrap_or(&self.base_inputs)
+    }
+}
+
+/// What is below the image layer.
+enum Below<'a> {
+    Deb(&'a [PackageInput], Division),
+    Rpm(RpmLayer),
+}
+
+impl Below<'_> {
+    fn key(&self) -> Sha256Digest {
+        match self {
+            Self::Deb(_, division) => division.top().key(),
+            Self::Rpm(layer) => layer.inputs.key(),
+        }
+    }
+}
+
 impl Layers<'_> {
     /// Returns the finished root filesystem. `plan` is what is done on top of the packages; `check` is shown all packages
     /// before anything runs.
@@ -87,14 +113,19 @@ impl Layers<'_> {
     /// # Errors
     /// Fails when packages do not fit together, `check` does, or the guest fails.
     pub(super) fn root(&self, plan: ComposePlan, check: impl Fn(&RootTree) -> Result<(), BuildError>) -> Result<RootTree, BuildError> {
-        let division = self.divide()?;
+        let below = match &self.packages.opened {
+            Opened::Deb(debs) => Below::Deb(debs, self.divide(debs)?),
+            Opened::Rpm(rpms) => Below::Rpm(self.rpm_layer(rpms)?),
+        };
         let mut inputs = Inputs::default();
-        let below = division.own_inputs.as_ref().unwrap_or(&division.base_inputs).key();
-        inputs.add("packages", &json!(below));
+        inputs.add("packages", &json!(below.key()));
         inputs.add("what is done on top of the packages", &json!(plan_digest(&plan)));
         inputs.add("oic", &json!(self.inputs.part("oic")));
         let make = || {
-            let tree = self.packages(&division, &check)?;
+            let tree = match &below {
+                Below::Deb(debs, division) => self.packages(debs, division, &check)?,
+                Below::Rpm(layer) => self.rpm_packages(layer, &check)?,
+            };
             let made = self.finish(&tree, plan)?;
             Ok((tree, made))
         };
@@ -106,9 +137,9 @@ impl Layers<'_> {
     }
 
     /// Divides the packages into those of the base layer and the others.
-    fn divide(&self) -> Result<Division, BuildError> {
+    fn divide(&self, inputs: &[PackageInput]) -> Result<Division, BuildError> {
         let default = self.default_packages();
-        let closure = dpkg::closure(&self.packages.inputs, |name| default.contains(name)).map_err(RootError::from)?;
+        let closure = dpkg::closure(inputs, |name| default.contains(name)).map_err(RootError::from)?;
         let (mut base, mut base_locked, mut own) = (Vec::new(), Vec::new(), Vec::new());
         let mut base_inputs = Inputs::default();
         for name in ["oic", "tools"] {
@@ -116,7 +147,7 @@ impl Layers<'_> {
         }
         base_inputs.add("architecture", &json!(self.spec.target.arch));
         let mut own_inputs = base_inputs.clone();
-        for (index, (input, (package, path))) in self.packages.inputs.iter().zip(&self.packages.locked).enumerate() {
+        for (index, (input, (package, path))) in inputs.iter().zip(&self.packages.locked).enumerate() {
             if closure.contains(&index) {
                 base.push(input.clone());
                 base_locked.push((package.clone(), path.clone()));
@@ -154,12 +185,17 @@ impl Layers<'_> {
     }
 
     /// Returns the root filesystem with all packages configured.
-    fn packages(&self, division: &Division, check: &impl Fn(&RootTree) -> Result<(), BuildError>) -> Result<RootTree, BuildError> {
-        let top = division.own_inputs.as_ref().unwrap_or(&division.base_inputs).key();
+    fn packages(
+        &self,
+        debs: &[PackageInput],
+        division: &Division,
+        check: &impl Fn(&RootTree) -> Result<(), BuildError>,
+    ) -> Result<RootTree, BuildError> {
+        let top = division.top().key();
         let is_there = self.host.store.entry(Bucket::Layers, &top).is_some();
         if !is_there {
             // Packages that do not fit together, and disks that are too small, show before anything runs.
-            check(&root::merge_all(self.packages, self.spec.target.arch, self.epoch)?)?;
+            check(&root::merge_all(debs, self.spec.target.arch, self.epoch)?)?;
         }
         let tree = match &division.own_inputs {
             None => self.base(division)?,
@@ -187,18 +223,18 @@ impl Layers<'_> {
     /// Has the guest configure unpacked packages. Returns the tree before and after.
     fn install(&self, merged: dpkg::MergedRoot, size: ByteSize, epoch: u64) -> Result<(RootTree, RootTree), BuildError> {
         let (tree, install) = merged.into_install();
-        let made = self.session(&tree, size, compose::lower_install(install, epoch))?;
+        let made = self.session(&tree, (size, None), compose::lower_install(install, epoch))?;
         Ok((tree, made))
     }
 
-    fn disk_size(&self, packages: &[(LockedPackage, PathBuf)]) -> ByteSize {
+    pub(super) fn disk_size(&self, packages: &[(LockedPackage, PathBuf)]) -> ByteSize {
         root::disk_size(packages, self.spec.builder.disk)
     }
 
-    /// Runs a plan on a disk that is made from a tree, and returns what has become of it.
-    fn session(&self, tree: &RootTree, size: ByteSize, plan: ComposePlan) -> Result<RootTree, BuildError> {
+    /// Runs a plan on a disk that is made from a tree, beside a disk with tools, and returns what has become of it.
+    pub(super) fn session(&self, tree: &RootTree, disks: (ByteSize, Option<&Path>), plan: ComposePlan) -> Result<RootTree, BuildError> {
         let epoch = plan.source_date_epoch;
-        let disk = self.compose_on(tree, size, plan)?;
+        let disk = self.compose_on(tree, disks, plan)?;
         let (made, _) = image::settle(&disk, epoch)?;
         // What the tree refers to stays as long as it is open.
         let _ = fs::remove_file(&disk);
@@ -206,10 +242,10 @@ impl Layers<'_> {
     }
 
     /// Runs a plan on a disk that is made from a tree, and returns the disk. The builder VM boots while the disk is made.
-    fn compose_on(&self, tree: &RootTree, size: ByteSize, plan: ComposePlan) -> Result<PathBuf, BuildError> {
+    fn compose_on(&self, tree: &RootTree, (size, tools): (ByteSize, Option<&Path>), plan: ComposePlan) -> Result<PathBuf, BuildError> {
         let disk = self.work.file("root.img");
         root::reserve_disk(&disk, size)?;
-        let guest = guest(self.spec, self.toolchain, &disk, self.host, self.work)?;
+        let guest = guest(self.spec, self.toolchain, (&disk, tools), self.host, self.work)?;
         let started = session::start(&guest, VmNeeds::from(&plan))?;
         self.options.host.scratch.add(started.private_folder());
         stage(self.observer, Stage::Root, || {
@@ -223,7 +259,7 @@ impl Layers<'_> {
 
     /// Runs a plan on a disk as it is.
     fn compose_again(&self, disk: &Path, plan: ComposePlan) -> Result<(), BuildError> {
-        let guest = guest(self.spec, self.toolchain, disk, self.host, self.work)?;
+        let guest = guest(self.spec, self.toolchain, (disk, None), self.host, self.work)?;
         let started = session::start(&guest, VmNeeds::from(&plan))?;
         self.options.host.scratch.add(started.private_folder());
         session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;
@@ -237,7 +273,7 @@ impl Layers<'_> {
         let at = plan.steps.iter().position(|step| matches!(step, Step::Initramfs(_)));
         let later = at.filter(|_| !known.is_empty()).map(|at| plan.steps.remove(at));
         let traced = plan.clone();
-        let disk = self.compose_on(tree, self.disk_size(&self.packages.locked), plan)?;
+        let disk = self.compose_on(tree, (self.disk_size(&self.packages.locked), None), plan)?;
         let (mut made, mut read) = image::settle(&disk, self.epoch)?;
         if let Some(step) = later {
             let mut reasons = Vec::new();
@@ -331,7 +367,7 @@ impl Layers<'_> {
     }
 
     /// Returns a layer from the store, or makes and keeps it. `make` returns the tree that the layer was made of, too.
-    fn obtain(
+    pub(super) fn obtain(
         &self,
         subject: &str,
         inputs: &Inputs,
@@ -406,7 +442,7 @@ impl Layers<'_> {
 /// How the origin of what the distribution's data asks for begins.
 const DEFAULTS: &str = "builtin:";
 
-fn epoch_time(epoch: u64) -> i64 {
+pub(super) fn epoch_time(epoch: u64) -> i64 {
     i64::try_from(epoch).unwrap_or(i64::MAX)
 }
 

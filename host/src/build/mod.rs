@@ -15,14 +15,18 @@ pub mod progress;
 mod published;
 pub mod resolve;
 mod root;
+mod rpm_layer;
 mod session;
 mod step_error;
 mod workdir;
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use oic_config::{
-    spec::{Disk, Ecosystem, ImageSpec, ImageType, UnsupportedField},
+    spec::{Disk, ImageSpec, ImageType, UnsupportedField},
     units::ByteSize,
 };
 use oic_protocol::FileContent;
@@ -175,15 +179,16 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         }
         Standing::Due(reason) => observer.event(&Event::Decision { subject: "outputs", reused: false, reason: &reason }),
     }
-    let (packages, tool_packages) = host.fetch(spec, &locked)?;
-    let toolchain = host.tools(spec, &locked, &tool_packages)?;
+    let fetched = host.fetch(spec, &locked)?;
+    let toolchain = host.tools(spec, &locked, &fetched.tools)?;
     stop_if_cancelled(options)?;
 
     let work = WorkDir::create(&options.host.work_dir, &options.host.scratch)?;
     let epoch = spec.source_date_epoch.unwrap_or(locked.image.source_date_epoch);
     let identity = ImageIdentity::new(&format!("{} {} {} {}", spec.name, spec.version, spec.target.dist, spec.target.arch));
-    let open = stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::open(&host.store, packages)?, false)))?;
-    let contents = contents::contents(spec, &locked.image, open.inputs.iter().map(|input| &input.deb));
+    let open =
+        stage(observer, Stage::Unpack, || Ok::<_, BuildError>((root::open(&host.store, fetched.image, spec.provider.ecosystem)?, false)))?;
+    let contents = contents::contents(spec, &locked.image, &open.opened);
     let (files, mut file_records) = local_files(spec, &host.store)?;
     let scripts = local_scripts(spec, &mut file_records)?;
     let cmdline = command_line(spec, disk, &identity);
@@ -198,8 +203,19 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         files,
         scripts,
     })?;
-    let layers =
-        Layers { host: &host, spec, options, observer, toolchain: &toolchain, work: &work, inputs: &inputs, packages: &open, epoch };
+    let installer = fetched.installer.as_ref();
+    let layers = Layers {
+        host: &host,
+        spec,
+        options,
+        observer,
+        toolchain: &toolchain,
+        work: &work,
+        inputs: &inputs,
+        packages: &open,
+        installer,
+        epoch,
+    };
     let root = layers.root(plan, |tree| {
         if let Some(disk) = disk {
             image::check_room(spec, disk, identity, epoch, tree)?;
@@ -282,11 +298,6 @@ fn refuse(spec: &ImageSpec) -> Result<Option<&Disk>, BuildError> {
     if !spec.unsupported.is_empty() {
         return Err(BuildError::Unsupported(spec.unsupported.clone()));
     }
-    if spec.provider.ecosystem == Ecosystem::Rpm {
-        let reason = format!("{} is made of RPM packages, which can be locked and cannot be built yet", spec.provider.display_name);
-        let origin = spec.sources.last().map(|path| path.display().to_string()).unwrap_or_default();
-        return Err(BuildError::Unsupported(vec![UnsupportedField { field: "target.dist".to_owned(), reason, origin }]));
-    }
     if spec.disk.is_none() && spec.target.image_type == ImageType::Raw {
         return Err(BuildError::Internal("a raw image without a disk passed validation"));
     }
@@ -358,7 +369,7 @@ fn local_scripts(spec: &ImageSpec, records: &mut Vec<FileRecord>) -> Result<Vec<
 fn guest<'a>(
     spec: &ImageSpec,
     toolchain: &Toolchain,
-    root_disk: &'a std::path::Path,
+    (root_disk, tools_disk): (&'a Path, Option<&'a Path>),
     host: &'a Host<'_>,
     work: &WorkDir,
 ) -> Result<Guest<'a>, BuildError> {
@@ -370,6 +381,7 @@ fn guest<'a>(
         kernel: toolchain.vm.kernel.clone(),
         initramfs: toolchain.vm.initramfs.clone(),
         disk: root_disk,
+        tools_disk,
         store: host.store.root(),
         share_server: vec![own.into(), "__virtiofsd".into()],
         memory: spec.builder.memory,

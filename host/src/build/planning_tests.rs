@@ -65,6 +65,7 @@ fn guest(target: Arch, accelerator: Accelerator) -> Guest<'static> {
         kernel: "/vm/kernel".into(),
         initramfs: "/vm/initramfs".into(),
         disk: Path::new("/work/root.img"),
+        tools_disk: None,
         store: Path::new("/store"),
         share_server: vec!["oic".into()],
         memory: None,

@@ -40,13 +40,24 @@ pub(super) struct Host<'a> {
 pub(super) struct Locked {
     pub(super) image: LockedImage,
     pub(super) tools: Vec<(ToolSet, Arch, LockedTools)>,
+    /// What installs the packages, where that is a program of the distribution.
+    pub(super) installer: Option<LockedTools>,
+}
+
+/// The packages of a build, in the store.
+pub(super) struct Fetched {
+    pub(super) image: StoredPackages,
+    /// As [`Locked::tools`].
+    pub(super) tools: Vec<StoredPackages>,
+    /// As [`Locked::installer`].
+    pub(super) installer: Option<StoredPackages>,
 }
 
 impl Locked {
     /// Returns the tools that may decide what outputs hold, in the order of [`DECIDING`]. The emulator only runs the guest.
     pub(super) fn deciding_tools(&self) -> Vec<&LockedTools> {
         let find = |wanted: ToolSet| self.tools.iter().find(|(set, _, _)| *set == wanted).map(|(_, _, tools)| tools);
-        DECIDING.into_iter().filter_map(find).collect()
+        DECIDING.into_iter().filter_map(find).chain(&self.installer).collect()
     }
 }
 
@@ -74,7 +85,9 @@ pub(super) fn locked_already(
         }))
     };
     let tools = DECIDING.into_iter().map(find).collect::<Result<Option<Vec<_>>, BuildError>>()?;
-    Ok(tools.map(|tools| (image.clone(), tools)))
+    let (Some(mut tools), Some(installer)) = (tools, resolve::locked_installer(spec, without, &lock)) else { return Ok(None) };
+    tools.extend(installer);
+    Ok(Some((image.clone(), tools)))
 }
 
 /// Tools, ready to run.
@@ -131,7 +144,9 @@ impl<'a> Host<'a> {
                 from_lock &= resolved.is_from_lock;
                 tools.push((set, arch, resolved.section));
             }
-            let locked = Locked { image: image.section, tools };
+            let installer = resolve::resolve_installer(&access, spec, lock_use, Some(&lock))?;
+            from_lock &= installer.as_ref().is_none_or(|resolved| resolved.is_from_lock);
+            let locked = Locked { image: image.section, tools, installer: installer.map(|resolved| resolved.section) };
             let changed = if from_lock { false } else { self.save(&mut lock, &locked, lock_path)? };
             Ok(((locked, changed), from_lock))
         })
@@ -164,24 +179,27 @@ impl<'a> Host<'a> {
 
     fn save(&self, lock: &mut PackageLock, locked: &Locked, path: &Path) -> Result<bool, BuildError> {
         lock.set_image(locked.image.clone());
-        for (_, _, tools) in &locked.tools {
+        for tools in locked.tools.iter().map(|(_, _, tools)| tools).chain(&locked.installer) {
             lock.set_tools(tools.clone());
         }
         Ok(lock::save(path, lock)?)
     }
 
     /// Brings the packages of the image and those of the tools into the store.
-    pub(super) fn fetch(&self, spec: &ImageSpec, locked: &Locked) -> Result<(StoredPackages, Vec<StoredPackages>), BuildError> {
+    pub(super) fn fetch(&self, spec: &ImageSpec, locked: &Locked) -> Result<Fetched, BuildError> {
         stage(self.observer, Stage::Fetch, || {
-            let all = locked.tools.iter().flat_map(|(_, _, tools)| &tools.packages).chain(&locked.image.packages);
+            let all = locked.tools.iter().map(|(_, _, tools)| tools).chain(&locked.installer).flat_map(|tools| &tools.packages);
+            let all = all.chain(&locked.image.packages);
             let cached = all.into_iter().all(|package| self.store.package(&package.sha256).is_some());
             let access = self.access(Stage::Fetch);
-            let packages = resolve::fetch_image(&access, spec, &locked.image)?;
+            let image = resolve::fetch_image(&access, spec, &locked.image.repositories, &locked.image.packages)?;
+            let of_image = |tools: &LockedTools| resolve::fetch_image(&access, spec, &tools.repositories, &tools.packages);
+            let installer = locked.installer.as_ref().map(of_image).transpose()?;
             let tools = locked.tools.iter().map(|(_, arch, tools)| {
                 let repositories: Vec<Repository> = resolve::tools_repositories(*arch)?;
                 Ok(resolve::fetch_all(&access, &repositories, &tools.packages)?)
             });
-            Ok(((packages, tools.collect::<Result<_, BuildError>>()?), cached))
+            Ok((Fetched { image, tools: tools.collect::<Result<_, BuildError>>()?, installer }, cached))
         })
     }
 

@@ -1,7 +1,9 @@
 //! From verified package files to the disk that the guest works on.
 //!
 //! ```text
-//! package files ──DebCache──► decompressed packages ──dpkg::merge…──► RootTree ──mke2fs -d──► root disk
+//! .deb ──DebCache──► decompressed packages ──dpkg::merge…──► RootTree ──mke2fs -d──► root disk
+//! .rpm ──RpmCache──► stored packages, which rpm installs in the guest on a root disk that is empty
+//!      rpm and what it needs ──tools_tree──► RootTree ──mke2fs -d──► tools disk, in the store
 //! ```
 
 use std::{
@@ -10,14 +12,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oic_config::{spec::Arch, units::ByteSize};
-use oic_protocol::StoreBlob;
+use oic_config::{
+    spec::{Arch, Ecosystem},
+    units::ByteSize,
+};
+use oic_protocol::{RpmInstall, StoreBlob};
 
+use super::resolve::StoredPackages;
 use crate::{
+    digest::Hasher,
     disk::ext4::{self, Ext4Error, Ext4Options, Ext4Tools, Profile},
     lock::LockedPackage,
-    rootfs::{DebCache, DebError, MergeError, PackageInput, RootTree, dpkg, stored},
-    store::{Bucket, Store, StoreError},
+    repository::rpm::PackageProblem,
+    rootfs::{
+        DebCache, DebError, MergeError, PackageInput, RootTree, dpkg,
+        rpm::{self, Rpm, RpmCache, RpmError, ToolsError},
+        stored,
+    },
+    store::{Bucket, Slot, Store, StoreError},
 };
 
 /// Room on the root disk beyond what the packages take: the initramfs, caches that scripts write, the template's files.
@@ -32,6 +44,20 @@ pub enum RootError {
     /// The packages do not fit together.
     #[error("the packages cannot be unpacked together")]
     Merge(#[from] MergeError),
+    /// A package of the RPM family is not one.
+    #[error(transparent)]
+    Rpm(#[from] RpmError),
+    /// A package of the RPM family does not say its own name.
+    #[error("package `{package}` cannot be installed")]
+    Unnamed {
+        /// The package.
+        package: String,
+        /// What is wrong with it.
+        source: PackageProblem,
+    },
+    /// The installer cannot be unpacked.
+    #[error("cannot unpack the program that installs packages")]
+    Installer(#[from] ToolsError),
     /// The file of the disk cannot be made.
     #[error("cannot make the root disk `{}`", .path.display())]
     Reserve {
@@ -59,36 +85,93 @@ pub(super) struct OpenPackages {
     /// What the lock says of each, and where its file is.
     pub(super) locked: Vec<(LockedPackage, PathBuf)>,
     /// The packages themselves, in the order of the lock.
-    pub(super) inputs: Vec<PackageInput>,
+    pub(super) opened: Opened,
     /// The files that contents of layers may be in.
     pub(super) stored: stored::Packages,
+}
+
+/// Packages by their family.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// Of the Debian family, which the host unpacks.
+    Deb(Vec<PackageInput>),
+    /// Of the RPM family, which rpm unpacks in the guest.
+    Rpm(Vec<Rpm>),
 }
 
 /// Opens the packages of an image, decompressed.
 ///
 /// # Errors
 /// Fails when a package is malformed.
-pub(super) fn open(store: &Store, packages: Vec<(LockedPackage, PathBuf)>) -> Result<OpenPackages, RootError> {
+pub(super) fn open(store: &Store, packages: StoredPackages, family: Ecosystem) -> Result<OpenPackages, RootError> {
+    match family {
+        Ecosystem::Deb => open_debs(store, packages),
+        Ecosystem::Rpm => {
+            let cache = RpmCache::new(&store.bucket_folder(Bucket::Unpacked)?);
+            let files: Vec<_> = packages.iter().map(|(package, path)| (path.clone(), package.sha256)).collect();
+            let opened = Opened::Rpm(cache.open_all(&files)?);
+            Ok(OpenPackages { locked: packages, opened, stored: stored::Packages::default() })
+        }
+    }
+}
+
+fn open_debs(store: &Store, packages: StoredPackages) -> Result<OpenPackages, RootError> {
     let cache = DebCache::new(&store.bucket_folder(Bucket::Unpacked)?);
     let files: Vec<_> = packages.iter().map(|(package, path)| (path.clone(), package.sha256)).collect();
     let debs = cache.open_all(&files)?;
     let mut known: Vec<_> = packages.iter().zip(&debs).map(|((package, _), deb)| (package.sha256, deb.file.clone())).collect();
     known.sort_by_key(|(digest, _)| *digest);
     let inputs = packages.iter().zip(debs).map(|((package, path), deb)| {
-        let below = path.strip_prefix(store.root()).unwrap_or(path);
-        let blob = StoreBlob { name: package.name.clone(), path: below.to_string_lossy().into_owned(), size: package.size };
+        let blob = StoreBlob { name: package.name.clone(), path: below(store, path), size: package.size };
         PackageInput { deb, blob }
     });
-    let inputs = inputs.collect();
-    Ok(OpenPackages { locked: packages, inputs, stored: stored::Packages::new(known) })
+    let opened = Opened::Deb(inputs.collect());
+    Ok(OpenPackages { locked: packages, opened, stored: stored::Packages::new(known) })
+}
+
+/// Returns the path of a file of the store as the guest sees it.
+fn below(store: &Store, path: &Path) -> String {
+    path.strip_prefix(store.root()).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// Returns what rpm is to install.
+///
+/// # Errors
+/// Fails when a package does not say its name.
+pub(super) fn rpm_install(store: &Store, locked: &StoredPackages, rpms: &[Rpm]) -> Result<RpmInstall, RootError> {
+    let blobs = locked.iter().zip(rpms).map(|((package, _), rpm)| {
+        let id = rpm.header.id().map_err(|source| RootError::Unnamed { package: package.name.clone(), source })?;
+        Ok(StoreBlob { name: id.to_string(), path: below(store, &rpm.path), size: package.size })
+    });
+    Ok(RpmInstall { packages: blobs.collect::<Result<_, RootError>>()? })
+}
+
+/// Makes the disk with the distribution's rpm, or finds it in the store.
+///
+/// # Errors
+/// Fails when a package is malformed or the disk cannot be made.
+pub(super) fn tools_disk(store: &Store, tools: &Ext4Tools, packages: &StoredPackages) -> Result<PathBuf, RootError> {
+    const DISK: &str = "tools.img";
+    let mut key = Hasher::default();
+    key.update(b"rpm tools disk 1");
+    packages.iter().for_each(|(package, _)| key.update(package.sha256.as_bytes()));
+    let entry = match store.begin(Bucket::Tools, &key.finish())? {
+        Slot::Present(folder) => return Ok(folder.join(DISK)),
+        Slot::Vacant(entry) => entry,
+    };
+    let files: Vec<_> = packages.iter().map(|(_, path)| path.clone()).collect();
+    let tree = rpm::tools_tree(&files)?;
+    let size = ext4::minimal_size(&tree, Profile::Scratch).next_multiple_of(1 << 20);
+    make_disk(tools, &tree, &entry.path().join(DISK), ByteSize(size), 0)?;
+    Ok(entry.commit()?.join(DISK))
 }
 
 /// Unpacks all packages of an image into one tree.
 ///
 /// # Errors
 /// Fails when two packages do not fit together.
-pub(super) fn merge_all(packages: &OpenPackages, arch: Arch, epoch: u64) -> Result<RootTree, RootError> {
-    let merged = dpkg::merge(packages.inputs.clone(), arch.deb_name(), i64::try_from(epoch).unwrap_or(i64::MAX))?;
+pub(super) fn merge_all(packages: &[PackageInput], arch: Arch, epoch: u64) -> Result<RootTree, RootError> {
+    let merged = dpkg::merge(packages.to_vec(), arch.deb_name(), i64::try_from(epoch).unwrap_or(i64::MAX))?;
     Ok(merged.into_install().0)
 }
 

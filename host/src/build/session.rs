@@ -33,6 +33,8 @@ pub(super) struct Guest<'a> {
     pub(super) initramfs: PathBuf,
     /// The disk with the unpacked packages.
     pub(super) disk: &'a Path,
+    /// The disk with the programs that install packages, for families that need one.
+    pub(super) tools_disk: Option<&'a Path>,
     /// The folder that the plan's store tag stands for.
     pub(super) store: &'a Path,
     /// The program that serves it.
@@ -171,6 +173,9 @@ pub(super) fn compose(
 pub(super) fn vm_config(guest: &Guest<'_>, needs: &VmNeeds) -> VmConfig {
     let shares = needs.store_tag.iter().map(|tag| Share { tag: tag.clone(), path: guest.store.to_owned() }).collect();
     let memory = guest.memory.unwrap_or(DEFAULT_MEMORY);
+    // The agent knows them by their order.
+    let disks = std::iter::once((guest.disk, DiskAccess::Write)).chain(guest.tools_disk.map(|disk| (disk, DiskAccess::ReadOnly)));
+    let disks = disks.map(|(path, access)| Disk { path: path.to_owned(), format: DiskFormat::Raw, access });
     VmConfig {
         arch: guest.arch,
         accelerator: guest.accelerator,
@@ -178,7 +183,7 @@ pub(super) fn vm_config(guest: &Guest<'_>, needs: &VmNeeds) -> VmConfig {
         cpus: guest.cpus,
         memory_mib: u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX),
         boot: BootSource::Kernel { kernel: guest.kernel.clone(), initramfs: guest.initramfs.clone(), parameters: String::new() },
-        disks: vec![Disk { path: guest.disk.to_owned(), format: DiskFormat::Raw, access: DiskAccess::Write }],
+        disks: disks.collect(),
         shares,
         share_server: guest.share_server.clone(),
         network: if needs.network { Network::User } else { Network::None },

@@ -46,7 +46,7 @@ fn code(error: &BuildError) -> ExitCode {
             VmImageError::Write { .. } | VmImageError::Store(_) => ExitCode::Host,
         },
         BuildError::Root(error) => match error {
-            RootError::Package(_) => ExitCode::Fetch,
+            RootError::Package(_) | RootError::Rpm(_) | RootError::Unnamed { .. } | RootError::Installer(_) => ExitCode::Fetch,
             RootError::Merge(_) => ExitCode::Resolve,
             RootError::Reserve { .. } | RootError::Filesystem { .. } | RootError::Store(_) => ExitCode::Host,
         },

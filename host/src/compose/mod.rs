@@ -23,5 +23,5 @@ mod wsl;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;
-pub use plan::{ComposeInput, HostFile, LowerError, lower, lower_install, step_name};
+pub use plan::{ComposeInput, HostFile, LowerError, lower, lower_install, lower_rpm_install, step_name};
 pub use sources::RepositoryKeys;

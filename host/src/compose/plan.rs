@@ -1,9 +1,9 @@
 //! Lowering: one function from what is wanted to what the guest does.
 
-use oic_config::spec::{AdditionalFile, ImageSpec, ImageType, User};
+use oic_config::spec::{AdditionalFile, Ecosystem, ImageSpec, ImageType, User};
 use oic_protocol::{
-    ComposePlan, DebInstall, FileContent, FileEntry, GroupAccount, Hook, InitramfsCompression, InitramfsPlan, Seal, ServicePlan, Step,
-    UserAccount,
+    ComposePlan, DebInstall, FileContent, FileEntry, GroupAccount, Hook, InitramfsCompression, InitramfsPlan, RpmInstall, Seal,
+    ServicePlan, Step, UserAccount,
 };
 
 use super::{
@@ -123,10 +123,13 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
         }));
     }
     steps.extend(hooks(spec, true));
-    let mut must_exist = vec!["/var/lib/dpkg/status".into(), "/etc/os-release".into()];
+    let is_deb = spec.provider.ecosystem == Ecosystem::Deb;
+    let mut must_exist: Vec<String> = is_deb.then(|| "/var/lib/dpkg/status".into()).into_iter().collect();
+    must_exist.push("/etc/os-release".into());
     must_exist.extend(settings.must_exist);
     steps.push(Step::Seal(Seal {
-        installed_deb: lock.packages.iter().map(|package| package.name.clone()).collect(),
+        // What rpm's database lists is checked when rpm has ended.
+        installed_deb: lock.packages.iter().filter(|_| is_deb).map(|package| package.name.clone()).collect(),
         must_exist,
         ..Seal::default()
     }));
@@ -156,6 +159,13 @@ pub fn lower_install(install: DebInstall, source_date_epoch: u64) -> ComposePlan
     let store_tag = (!install.unpack.is_empty()).then(|| STORE_TAG.to_owned());
     let seal = Seal { installed_deb: install.configure.clone(), ..Seal::default() };
     ComposePlan { source_date_epoch, store_tag, network: false, steps: vec![Step::InstallDeb(install), Step::Seal(seal)] }
+}
+
+/// Returns the plan of a session that does nothing but install packages of the RPM family.
+#[must_use]
+pub fn lower_rpm_install(install: RpmInstall, source_date_epoch: u64) -> ComposePlan {
+    let steps = vec![Step::InstallRpm(install), Step::Seal(Seal::default())];
+    ComposePlan { source_date_epoch, store_tag: Some(STORE_TAG.to_owned()), network: false, steps }
 }
 
 /// Returns the tag of the store if the guest reads one of these files there.

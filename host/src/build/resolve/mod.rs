@@ -329,6 +329,50 @@ pub fn tools_repositories(arch: Arch) -> Result<Vec<Repository>, ResolveError> {
     Ok(repositories)
 }
 
+/// The program that installs packages of the RPM family, as the lock and the distributions call it.
+const INSTALLER: &str = "rpm";
+
+/// Chooses what installs the packages of an image where it takes the distribution's own program: rpm and what it needs, from
+/// the repositories of the image. None for families that do not need it.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_installer(
+    access: &Access<'_>,
+    spec: &ImageSpec,
+    lock_use: LockUse,
+    lock: Option<&PackageLock>,
+) -> Result<Option<Resolved<LockedTools>>, ResolveError> {
+    if spec.provider.ecosystem == Ecosystem::Deb {
+        return Ok(None);
+    }
+    let arch = spec.target.arch;
+    let requests = tool_requests(INSTALLER, &[INSTALLER]);
+    let repositories = kept(access.without, &spec.repositories);
+    let inputs = tool_inputs(arch, &requests, &repositories);
+    let digest = inputs.digest();
+    let known = lock.and_then(|lock| lock.tools(INSTALLER, arch));
+    let what = || format!("the installer `{INSTALLER}` of {}", spec.provider.display_name);
+    if let Some(tools) = usable(known, |tools| tools.spec == digest, lock_use, what)? {
+        return Ok(Some(Resolved { section: tools.clone(), is_from_lock: true, diff: None }));
+    }
+    let known_keys = known.map_or(&[][..], |tools| &tools.repositories);
+    let Choice { repositories, packages } = rpm::choose(access, &inputs, known_keys)?;
+    let section = LockedTools { name: INSTALLER.to_owned(), arch: arch.name().to_owned(), spec: digest, repositories, packages };
+    Ok(Some(Resolved { section, is_from_lock: false, diff: None }))
+}
+
+/// Returns the lock's choice of what [`resolve_installer`] chooses, if it fits; the outer none says that it does not.
+#[must_use]
+pub fn locked_installer(spec: &ImageSpec, without: &[String], lock: &PackageLock) -> Option<Option<LockedTools>> {
+    if spec.provider.ecosystem == Ecosystem::Deb {
+        return Some(None);
+    }
+    let requests = tool_requests(INSTALLER, &[INSTALLER]);
+    let digest = tool_inputs(spec.target.arch, &requests, &kept(without, &spec.repositories)).digest();
+    lock.tools(INSTALLER, spec.target.arch).filter(|tools| tools.spec == digest).cloned().map(Some)
+}
+
 /// Chooses packages that `oic` itself uses on an architecture, or takes the choice that the lock has. They are only unpacked,
 /// so nothing comes along but what they need.
 ///
@@ -445,14 +489,20 @@ fn lock_repository(repository: &Repository, state: &RepositoryState) -> LockedRe
     }
 }
 
-/// Brings the packages of an image into the store and verifies what the lock does not vouch for.
+/// Brings packages of an image's repositories into the store and verifies what the lock does not vouch for. `locked` are the
+/// repositories as they were when the packages were chosen.
 ///
 /// # Errors
 /// Fails with the first package that cannot be had, or is not to be used.
-pub fn fetch_image(access: &Access<'_>, spec: &ImageSpec, image: &LockedImage) -> Result<StoredPackages, ResolveError> {
-    let packages = fetch_all(access, &spec.repositories, &image.packages)?;
+pub fn fetch_image(
+    access: &Access<'_>,
+    spec: &ImageSpec,
+    locked: &[LockedRepository],
+    packages: &[LockedPackage],
+) -> Result<StoredPackages, ResolveError> {
+    let packages = fetch_all(access, &spec.repositories, packages)?;
     if spec.provider.ecosystem == Ecosystem::Rpm {
-        rpm::verify_all(access, &spec.repositories, &image.repositories, &packages)?;
+        rpm::verify_all(access, &spec.repositories, locked, &packages)?;
     }
     Ok(packages)
 }

@@ -45,11 +45,11 @@ fn a_spec_becomes_a_lock_and_verified_packages() {
     assert_eq!((image.ecosystem.as_str(), &image.repositories[0].signed_by), ("rpm", &key.fingerprint()));
     assert!(image.packages[0].requested && !image.packages[1].requested);
     assert_eq!((image.packages[0].path.as_str(), image.packages[0].installed_kib), ("Packages/hello-1.0-1.x86_64.rpm", 4));
-    let stored = fetch_image(&world.access(), &spec, &image).unwrap();
+    let stored = fetch_image(&world.access(), &spec, &image.repositories, &image.packages).unwrap();
     assert_eq!(stored.len(), 2);
     world.offline();
     assert_eq!(lock_of(&world, &spec).unwrap(), image);
-    assert_eq!(fetch_image(&world.access(), &spec, &image).unwrap(), stored);
+    assert_eq!(fetch_image(&world.access(), &spec, &image.repositories, &image.packages).unwrap(), stored);
     assert!(world.messages.0.lock().unwrap().is_empty());
 }
 
@@ -63,7 +63,9 @@ fn packages_that_are_not_as_they_should_be() {
         let world = World::new();
         let image = lock_of(&world, &spec).unwrap();
         // The second attempt has the file in the store already.
-        let error = fetch_image(&world.access(), &spec, &image).and_then(|_| fetch_image(&world.access(), &spec, &image)).unwrap_err();
+        let error = fetch_image(&world.access(), &spec, &image.repositories, &image.packages)
+            .and_then(|_| fetch_image(&world.access(), &spec, &image.repositories, &image.packages))
+            .unwrap_err();
         let text = stable(&words(&error), &[&server]);
         text.replace(&key.fingerprint(), "KEY").replace(&other.signer(), "PART-OF-OTHER")
     };
@@ -87,11 +89,11 @@ fn packages_that_are_not_as_they_should_be() {
     let world = World::new();
     Repo::new(&[Package { key: None, ..good }]).put(&server, &key);
     let image = lock_of(&world, &trusted).unwrap();
-    fetch_image(&world.access(), &trusted, &image).unwrap();
+    fetch_image(&world.access(), &trusted, &image.repositories, &image.packages).unwrap();
     insta::assert_snapshot!(world.messages.0.lock().unwrap().join("\n"), @"the repository `test` [template.yml:3:1]: nothing of it is verified, neither its metadata nor its packages");
     // What has passed unverified is looked at when it has to be.
     let image = LockedImage { spec: image_inputs(&spec, &spec.repositories).digest(), ..image };
-    assert!(words(&fetch_image(&world.access(), &spec, &image).unwrap_err()).contains("it is not signed"));
+    assert!(words(&fetch_image(&world.access(), &spec, &image.repositories, &image.packages).unwrap_err()).contains("it is not signed"));
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn metadata_without_signature_is_told_in_every_build() {
     let mut lock = PackageLock::default();
     lock.set_image(lock_of(&world, &spec).unwrap());
     assert_eq!(lock.images[0].repositories[0].signed_by, "");
-    fetch_image(&world.access(), &spec, &lock.images[0]).unwrap();
+    fetch_image(&world.access(), &spec, &lock.images[0].repositories, &lock.images[0].packages).unwrap();
     world.messages.0.lock().unwrap().clear();
     assert!(resolve(&world.access(), &spec, LockUse::Require, Some(&lock)).unwrap().is_from_lock);
     insta::assert_snapshot!(world.messages.0.lock().unwrap().join("\n"), @"the repository `test` [template.yml:3:1]: its metadata is taken without a signature: whoever is on the way, or runs a mirror, can hold back updates; its packages are verified");
@@ -134,7 +136,7 @@ fn priorities_allowed_packages_and_folders() {
         ];
         let spec = spec(&repositories);
         let image = lock_of(&world, &spec).unwrap();
-        fetch_image(&world.access(), &spec, &image).unwrap();
+        fetch_image(&world.access(), &spec, &image.repositories, &image.packages).unwrap();
         names(&image)
     };
     assert_eq!(choice(99, 99, &[]), ["hello 2.0-1 local", "libhello 2.0-1 local"]);
@@ -154,12 +156,12 @@ fn a_fetched_key_must_stay_the_one_of_the_lock() {
     let keys = vec![RepositoryKey::Url(format!("{}/key.asc", server.base()))];
     let spec = spec(&[Repository { keys, ..repository(&server, &[]) }]);
     let image = lock_of(&world, &spec).unwrap();
-    fetch_image(&world.access(), &spec, &image).unwrap();
+    fetch_image(&world.access(), &spec, &image.repositories, &image.packages).unwrap();
     let keys = repository_keys(&world.access(), &spec.repositories, &image.repositories).unwrap();
     assert_eq!(keys["test"], key.public());
     server.put("/key.asc", &other.public());
     // The store has the key that the lock vouches for; another store has to fetch it.
     repository_keys(&world.access(), &spec.repositories, &image.repositories).unwrap();
-    let error = fetch_image(&World::new().access(), &spec, &image).unwrap_err();
+    let error = fetch_image(&World::new().access(), &spec, &image.repositories, &image.packages).unwrap_err();
     assert!(words(&error).contains("has changed: its SHA-256 is"), "{}", words(&error));
 }
