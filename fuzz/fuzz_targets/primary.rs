@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use oic::solve::rpm::{DEFAULT_PRIORITY, IndexedRepository, PackageIndex, SolveError, SolveRequest, Universe, solve};
+use oic::solve::{
+    StoredIndex as _,
+    rpm::{DEFAULT_PRIORITY, IndexedRepository, PackageIndex, SolveError, SolveRequest, Universe, solve},
+};
 use oic_config::spec::Arch;
 
 fuzz_target!(|document: &[u8]| {

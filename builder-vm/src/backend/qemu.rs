@@ -243,7 +243,7 @@ mod tests {
             cpus: None,
             memory_mib: 1024,
             boot: BootSource::Kernel { kernel: "/vm/kernel".into(), initramfs: "/vm/initramfs".into(), parameters: "oic.test=1".into() },
-            disks: vec![Disk { path: "/work/root.raw".into(), format: DiskFormat::Raw, access: DiskAccess::Write }],
+            disks: vec![Disk { path: "/build/root.raw".into(), format: DiskFormat::Raw, access: DiskAccess::Write }],
             shares: vec![Share { tag: "store".into(), path: "/store".into() }],
             share_server: vec!["oic".into()],
             network: Network::None,

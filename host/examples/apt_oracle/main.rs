@@ -19,7 +19,9 @@ use std::{
 
 use apt::{Apt, Random};
 use oic::exec;
-use oic::solve::{BaseSet, DEFAULT_PRIORITY, FoundBy, IndexedRepository, PackageIndex, SolveError, SolveRequest, Universe, solve};
+use oic::solve::{
+    BaseSet, DEFAULT_PRIORITY, FoundBy, IndexedRepository, PackageIndex, SolveError, SolveRequest, StoredIndex as _, Universe, solve,
+};
 use oic_config::spec::{Arch, PackageRequest};
 
 struct Options {

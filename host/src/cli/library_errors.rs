@@ -316,11 +316,11 @@ mod tests {
     #[test]
     fn a_full_disk_is_recognised_behind_every_wrapper() {
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let error = ImageError::File { path: "/work/disk.img".into(), source: full() };
+        let error = ImageError::File { path: "/build/disk.img".into(), source: full() };
         let error = CommandError::from(BuildError::Finish(FinishError::Image(error)));
         assert_eq!(error.exit_code(), ExitCode::Output);
         assert_eq!(error.hints(), ["free some space, or choose folders on another disk with `--work-dir` and `--output`"]);
-        let other = ImageError::File { path: "/work/disk.img".into(), source: std::io::ErrorKind::PermissionDenied.into() };
+        let other = ImageError::File { path: "/build/disk.img".into(), source: std::io::ErrorKind::PermissionDenied.into() };
         assert!(CommandError::from(BuildError::Finish(FinishError::Image(other))).hints().is_empty());
     }
 }

@@ -111,6 +111,20 @@ impl Kind {
         Self::Directory(BTreeMap::new())
     }
 
+    /// Returns the type as it stands in the mode of an inode (`S_IFMT`), and as it stands in the entries of directories on disk (`FT_*`).
+    #[must_use]
+    pub fn types(&self) -> (u16, u8) {
+        match self {
+            Self::File(_) => (0o100_000, 1),
+            Self::Directory(_) => (0o040_000, 2),
+            Self::CharDevice { .. } => (0o020_000, 3),
+            Self::BlockDevice { .. } => (0o060_000, 4),
+            Self::Fifo => (0o010_000, 5),
+            Self::Socket => (0o140_000, 6),
+            Self::Symlink(_) => (0o120_000, 7),
+        }
+    }
+
     /// Returns the word for it in messages.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -20,11 +20,13 @@
 
 mod check;
 mod engine;
+mod error;
 pub mod explain;
 pub mod glob;
 mod greedy;
 mod groups;
 pub mod index;
+mod numbers;
 mod order;
 pub mod relation;
 pub mod rpm;
@@ -43,5 +45,7 @@ pub mod version;
 pub use engine::solve;
 pub use explain::Conflict;
 pub use index::{IndexError, PackageIndex, PackageRecord, StoredIndexError};
+pub use numbers::UniverseTooLarge;
 pub use solution::{BaseSet, FoundBy, Solution, SolutionEdge, SolveError, SolveRequest, SolvedPackage};
-pub use universe::{DEFAULT_PRIORITY, IndexedRepository, Universe, UniverseTooLarge};
+pub use stored::StoredIndex;
+pub use universe::{DEFAULT_PRIORITY, IndexedRepository, Universe};

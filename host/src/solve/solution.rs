@@ -110,12 +110,4 @@ pub struct SolutionEdge {
 }
 
 /// Why there is no solution to hand out.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum SolveError {
-    /// The requests cannot be met.
-    #[error("{0}")]
-    Conflict(Box<Conflict>),
-    /// The solver's own check of its result failed, which is a defect of the solver.
-    #[error("the solver's result does not pass its check: {0}")]
-    Unsound(String),
-}
+pub type SolveError = super::error::SolveError<Conflict>;

@@ -40,29 +40,53 @@ pub(super) fn damaged(what: &'static str) -> StoredIndexError {
     StoredIndexError::Damaged { what }
 }
 
-/// Writes a body with what comes before it.
-pub(super) fn write(magic: &[u8; 8], format: u32, body: &[u8], out: &mut impl Write) -> io::Result<()> {
-    out.write_all(magic)?;
-    out.write_all(&format.to_le_bytes())?;
-    out.write_all(&checksum(body).to_le_bytes())?;
-    out.write_all(body)?;
-    out.flush()
-}
+/// An index that has a stored form.
+pub trait StoredIndex: Sized {
+    /// What the stored form begins with: the kind of index.
+    const MAGIC: [u8; 8];
+    /// The version of the stored form. Part of the name of cache entries, so that another version's are left alone.
+    const FORMAT: u32;
 
-/// Returns the body of an index of one kind and format.
-pub(super) fn body<'a>(magic: &[u8; 8], format: u32, bytes: &'a [u8]) -> Result<Reader<'a>, StoredIndexError> {
-    let mut reader = Reader(bytes);
-    if reader.bytes(8) != Ok(magic) {
-        return Err(StoredIndexError::NotAnIndex);
+    /// Returns the index's own part of its stored form.
+    fn body(&self) -> Vec<u8>;
+
+    /// Reads an index from its own part.
+    ///
+    /// # Errors
+    /// Fails when the parts do not fit together.
+    fn from_body(body: &[u8]) -> Result<Self, StoredIndexError>;
+
+    /// Writes the index in its stored form.
+    ///
+    /// # Errors
+    /// Fails when writing does.
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let body = self.body();
+        out.write_all(&Self::MAGIC)?;
+        out.write_all(&Self::FORMAT.to_le_bytes())?;
+        out.write_all(&checksum(&body).to_le_bytes())?;
+        out.write_all(&body)?;
+        out.flush()
     }
-    let found = reader.number32()?;
-    if found != format {
-        return Err(StoredIndexError::Format { found });
+
+    /// Reads an index from its stored form.
+    ///
+    /// # Errors
+    /// Fails when the bytes are not an index of this kind and format, whole and unchanged.
+    fn read(bytes: &[u8]) -> Result<Self, StoredIndexError> {
+        let mut reader = Reader(bytes);
+        if reader.bytes(8) != Ok(&Self::MAGIC) {
+            return Err(StoredIndexError::NotAnIndex);
+        }
+        let found = reader.number32()?;
+        if found != Self::FORMAT {
+            return Err(StoredIndexError::Format { found });
+        }
+        if reader.number64()? != checksum(reader.0) {
+            return Err(damaged("its checksum is wrong"));
+        }
+        Self::from_body(reader.0)
     }
-    if reader.number64()? != checksum(reader.0) {
-        return Err(damaged("its checksum is wrong"));
-    }
-    Ok(reader)
 }
 
 /// Mixes the bytes eight at a time.

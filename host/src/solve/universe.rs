@@ -19,12 +19,14 @@ use std::{
 
 use oic_config::spec::Arch;
 
+pub(super) use super::numbers::{NameId, PackageId};
 use super::{
     glob,
     groups::Groups,
     index::{Atom, MultiArch, PackageIndex, PackageRecord, RelationKind},
+    numbers::{Packages, Place, UniverseTooLarge, number_names},
     relation::Alternative,
-    strings::{Interner, TableFull},
+    strings::Interner,
     version::DebVersion,
 };
 
@@ -46,44 +48,6 @@ pub struct IndexedRepository {
     pub index: Arc<PackageIndex>,
 }
 
-/// The number of a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct NameId(pub(super) u32);
-
-/// The number of a package: one version of a name in one repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct PackageId(pub(super) u32);
-
-impl NameId {
-    pub(super) fn at(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl PackageId {
-    pub(super) fn at(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// The indexes hold more than can be numbered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the package indexes together are too large: more than 4 GiB of names or 2^32 packages")]
-pub struct UniverseTooLarge;
-
-impl From<TableFull> for UniverseTooLarge {
-    fn from(TableFull: TableFull) -> Self {
-        Self
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Package {
-    repository: u32,
-    at: u32,
-    name: NameId,
-}
-
 /// Who provides a name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Provider {
@@ -100,7 +64,7 @@ pub struct Universe {
     names: Interner,
     /// For each index, the number of each of its names.
     name_maps: Vec<Vec<NameId>>,
-    packages: Vec<Package>,
+    packages: Packages,
     by_name: Groups<PackageId>,
     providers: Groups<Provider>,
     candidates: Vec<Option<PackageId>>,
@@ -118,21 +82,18 @@ impl Universe {
         let mut names = Interner::default();
         let mut name_maps = Vec::with_capacity(repositories.len());
         for repository in &repositories {
-            name_maps.push(number_names(repository.index.names(), arch, &mut names)?);
+            name_maps.push(number_names(repository.index.names(), &mut names, |name| plain_name(name, arch))?);
         }
-        let mut packages = Vec::with_capacity(repositories.iter().map(|repository| repository.index.len()).sum());
-        for (at_repository, (repository, name_map)) in repositories.iter().zip(&name_maps).enumerate() {
+        let mut packages = Packages::default();
+        for (number, (repository, name_map)) in repositories.iter().zip(&name_maps).enumerate() {
             let allowed =
                 |name: &str| repository.allow_packages.is_empty() || repository.allow_packages.iter().any(|glob| glob::matches(glob, name));
             for (at, record) in repository.index.packages().enumerate() {
                 if matches_arch(&record, arch) && repository.priority >= 0 && allowed(record.name()) {
-                    let number = |at: usize| u32::try_from(at).map_err(|_| UniverseTooLarge);
-                    let name = name_map[record.name_id() as usize];
-                    packages.push(Package { repository: number(at_repository)?, at: number(at)?, name });
+                    packages.push(Place { repository: number, at, name: name_map[record.name_id() as usize] })?;
                 }
             }
         }
-        u32::try_from(packages.len()).map_err(|_| UniverseTooLarge)?;
         let count = names.strings().len();
         let mut universe = Self {
             arch,
@@ -230,21 +191,20 @@ impl Universe {
     }
 
     /// Returns all packages.
-    #[expect(clippy::cast_possible_truncation, reason = "checked when the universe is made")]
     pub(super) fn package_ids(&self) -> impl Iterator<Item = PackageId> + Clone + use<> {
-        (0..self.packages.len() as u32).map(PackageId)
+        self.packages.ids()
     }
 
     pub(super) fn name(&self, id: PackageId) -> NameId {
-        self.packages[id.at()].name
+        self.packages.place(id).name
     }
 
     pub(super) fn record(&self, id: PackageId) -> PackageRecord<'_> {
-        self.index(id).record(self.packages[id.at()].at as usize)
+        self.index(id).record(self.packages.place(id).at)
     }
 
     pub(super) fn repository(&self, id: PackageId) -> &IndexedRepository {
-        &self.repositories[self.packages[id.at()].repository as usize]
+        &self.repositories[self.packages.place(id).repository]
     }
 
     fn index(&self, id: PackageId) -> &PackageIndex {
@@ -253,12 +213,12 @@ impl Universe {
 
     /// Returns the relations of a package.
     pub(super) fn atoms(&self, id: PackageId) -> &[Atom] {
-        self.index(id).atoms(self.packages[id.at()].at as usize)
+        self.index(id).atoms(self.packages.place(id).at)
     }
 
     /// Returns the name that an atom of a package is about.
     pub(super) fn atom_name(&self, id: PackageId, atom: &Atom) -> NameId {
-        self.name_maps[self.packages[id.at()].repository as usize][atom.name as usize]
+        self.name_maps[self.packages.place(id).repository][atom.name as usize]
     }
 
     /// Returns an atom of a package as an alternative.
@@ -330,16 +290,4 @@ fn plain_name(name: &str, arch: Arch) -> &str {
         Some((plain, qualifier)) if qualifier == "native" || qualifier == arch.deb_name() => plain,
         _ => name,
     }
-}
-
-/// Gives each name of an index its number in the universe.
-fn number_names(strings: &super::strings::StringTable, arch: Arch, names: &mut Interner) -> Result<Vec<NameId>, TableFull> {
-    let mut numbers = Vec::with_capacity(strings.len());
-    for local in 0..strings.len() {
-        #[expect(clippy::cast_possible_truncation, reason = "a string table numbers its strings with 32 bits")]
-        let name = strings.get(local as u32);
-        let name = plain_name(name, arch);
-        numbers.push(NameId(names.intern(name)?));
-    }
-    Ok(numbers)
 }

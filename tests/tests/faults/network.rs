@@ -47,7 +47,7 @@ fn a_mirror_that_serves_a_wrong_byte_of_a_package() {
         exit 5
         --- stderr
         error: cannot fetch wrong-byte 1.0: http://[SERVER]/debian/pool/wrong-byte.deb: its SHA-256 is [SHA256] where [SHA256] was expected
-        hint: the mirror, or something on the way such as a proxy, gives other bytes than the signed index says: choose another mirror with OIC_MIRROR_<DISTRIBUTION>; or do without it for now: --without-repository own
+        hint: the mirror, or something on the way such as a proxy, gives other bytes than the signed index says: choose another mirror with OIC_MIRROR_<DISTRIBUTION>
         ");
     }
 }

@@ -9,7 +9,7 @@ use super::{Choice, ResolveError, check_keys, index, lock_repository};
 use crate::{
     lock::{LockedPackage, LockedRepository, SolveInputs},
     repository::{self, Access, IndexFile, RepositoryState},
-    solve::{self, BaseSet, IndexedRepository, Solution, SolveRequest, Universe},
+    solve::{self, BaseSet, IndexedRepository, PackageIndex, Solution, SolveRequest, Universe},
 };
 
 /// Asks the repositories and solves.
@@ -42,7 +42,7 @@ fn universe(access: &Access<'_>, inputs: &SolveInputs<'_>, states: &[RepositoryS
             component: file.component.clone(),
             priority: repository.priority,
             allow_packages: repository.allow_packages.clone(),
-            index: Arc::new(index::load(access, file)?),
+            index: Arc::new(index::load(access, file, |text| PackageIndex::parse(text))?),
         })
     };
     let indexes = files.par_iter().map(load).collect::<Result<Vec<_>, ResolveError>>()?;

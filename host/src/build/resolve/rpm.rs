@@ -63,7 +63,7 @@ fn load(access: &Access<'_>, (repository, source): (&Repository, &RpmRepository)
         priority: repository.priority,
         allow_packages: repository.allow_packages.clone(),
         excludes: Vec::new(),
-        index: Arc::new(index::load::<PackageIndex>(access, &source.primary)?),
+        index: Arc::new(index::load(access, &source.primary, |text| PackageIndex::parse(text))?),
         comps: comps.transpose()?.map(Arc::new),
         files: Vec::new(),
     })

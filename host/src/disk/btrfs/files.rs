@@ -101,19 +101,6 @@ pub(super) fn name_hash(name: &[u8]) -> u64 {
     u64::from(crc32c::raw(!1, name))
 }
 
-/// Returns the type in the mode of an inode, and that in an entry of a directory.
-fn types(kind: &Kind) -> (u32, u8) {
-    match kind {
-        Kind::File(_) => (0o100_000, 1),
-        Kind::Directory(_) => (0o040_000, 2),
-        Kind::CharDevice { .. } => (0o020_000, 3),
-        Kind::BlockDevice { .. } => (0o060_000, 4),
-        Kind::Fifo => (0o010_000, 5),
-        Kind::Socket => (0o140_000, 6),
-        Kind::Symlink(_) => (0o120_000, 7),
-    }
-}
-
 /// A tree of files as it grows.
 struct TreeOfFiles<'a, 'w> {
     writer: &'a Writer<'w>,
@@ -145,7 +132,7 @@ impl TreeOfFiles<'_, '_> {
             let mut by_hash: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
             for (index, (name, child)) in (2_u64..).zip(names) {
                 let below = [&path[..], if path.ends_with(b"/") { b"" } else { b"/" }, name].concat();
-                let kind = types(&source.inode(*child).kind).1;
+                let kind = source.inode(*child).kind.types().1;
                 let location = match subvolumes.iter().find(|(_, id)| id == child) {
                     Some((owner, _)) => Key(*owner, ROOT_ITEM, u64::MAX),
                     None => {
@@ -211,7 +198,7 @@ impl TreeOfFiles<'_, '_> {
             }
             Kind::Directory(_) | Kind::Fifo | Kind::Socket => ((0, 0), 0),
         };
-        self.put(Key(number, INODE_ITEM, 0), inode_item(&inode.metadata, size, links, types(&inode.kind).0, device));
+        self.put(Key(number, INODE_ITEM, 0), inode_item(&inode.metadata, size, links, inode.kind.types().0.into(), device));
         Ok(())
     }
 

@@ -3,41 +3,13 @@
 use super::*;
 use crate::{
     exec,
-    rootfs::{
-        content::Content,
-        testing::{self, EPOCH},
-        tree::{Inode, Metadata},
-    },
+    rootfs::testing::{self, EPOCH},
 };
 
 const UUID: Uuid = Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_9abc_def0);
 
 fn tree() -> RootTree {
-    let mut tree = RootTree::new(Metadata::root_owned(0o755, EPOCH));
-    let mut put = |path: &str, bytes: Vec<u8>, mode| tree.write_file(path, Content::bytes(bytes), mode, EPOCH).unwrap();
-    put("etc/empty", Vec::new(), 0o644);
-    put("etc/small", b"small\n".to_vec(), 0o640);
-    put("usr/bin/tool", vec![7; 100_000], 0o4755);
-    put("usr/lib/large", vec![9; 9 << 20], 0o644);
-    // A few directories of each form: short, one block, one leaf, several leaves.
-    for (folder, count) in [("few", 5), ("block", 60), ("leaf", 300), ("node", 3000)] {
-        for number in 0..count {
-            put(&format!("{folder}/a file with a name of some length {number}"), vec![1; number % 3 * 3000], 0o644);
-        }
-    }
-    let tool = tree.lookup("usr/bin/tool").unwrap();
-    let xattrs = &mut tree.inode_mut(tool).metadata.xattrs;
-    xattrs.insert(b"security.capability".to_vec(), vec![1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    tree.link("usr/bin/alias", tool).unwrap();
-    for (path, kind) in [
-        ("null", Kind::CharDevice { major: 1, minor: 3 }),
-        ("disk", Kind::BlockDevice { major: 259, minor: 1000 }),
-        ("pipe", Kind::Fifo),
-        ("link", Kind::Symlink(b"usr/bin/tool"[..].into())),
-    ] {
-        let metadata = Metadata { uid: 1000, gid: 70_000, ..Metadata::root_owned(0o1666, EPOCH) };
-        tree.insert(path, Inode { metadata, kind }).unwrap();
-    }
+    let mut tree = testing::various();
     tree.make_directories("@home/ada", EPOCH).unwrap();
     tree
 }

@@ -42,19 +42,6 @@ struct Fork {
     bytes: Vec<u8>,
 }
 
-/// Returns the type of an inode in its mode, and in directories.
-pub(super) fn types(kind: &Kind) -> (u16, u8) {
-    match kind {
-        Kind::File(_) => (0o100_000, 1),
-        Kind::Directory(_) => (0o040_000, 2),
-        Kind::CharDevice { .. } => (0o020_000, 3),
-        Kind::BlockDevice { .. } => (0o060_000, 4),
-        Kind::Fifo => (0o010_000, 5),
-        Kind::Socket => (0o140_000, 6),
-        Kind::Symlink(_) => (0o120_000, 7),
-    }
-}
-
 /// Writes all inodes with their contents, and returns whether any has extended attributes.
 pub(super) fn write_all(writer: &Writer<'_>, groups: &mut Groups, tree: &RootTree) -> Result<bool, XfsError> {
     let full = || Writer::refuse(b"/", "there is no room for all inodes");
@@ -85,7 +72,7 @@ pub(super) fn write_all(writer: &Writer<'_>, groups: &mut Groups, tree: &RootTre
                     if matches!(tree.inode(*id).kind, Kind::Directory(_)) {
                         parents.insert(*id, number);
                     }
-                    Child { name, number: numbers[id], kind: types(&tree.inode(*id).kind).1 }
+                    Child { name, number: numbers[id], kind: tree.inode(*id).kind.types().1 }
                 });
                 let children: Vec<Child<'_>> = children.collect();
                 let parent = parents.get(&entry.id).copied().unwrap_or(root);
@@ -94,7 +81,7 @@ pub(super) fn write_all(writer: &Writer<'_>, groups: &mut Groups, tree: &RootTre
             kind => other_fork(writer, groups, kind, room, &entry.path)?,
         };
         let links = links.get(&entry.id).copied().unwrap_or(1);
-        let inode = inode(writer, number, &entry.inode.metadata, types(&entry.inode.kind).0, links, &fork, &attributes, room);
+        let inode = inode(writer, number, &entry.inode.metadata, entry.inode.kind.types().0, links, &fork, &attributes, room);
         writer.write_summed(inode, 100, groups.inode_place(number))?;
     }
     let nobody = Metadata { mtime: writer.options.epoch.cast_signed(), ..Metadata::default() };

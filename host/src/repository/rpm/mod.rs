@@ -9,7 +9,7 @@ mod folder;
 pub mod header;
 mod metadata;
 pub mod package;
-mod repomd;
+pub mod repomd;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -19,7 +19,10 @@ use oic_config::spec::{PackageRequest, VersionPin};
 
 pub(super) use reason::explain;
 
-use super::universe::{NameId, PackageId, Universe};
+use super::{
+    error::write_problems,
+    universe::{NameId, PackageId, Universe},
+};
 
 /// Why the requests cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,13 +204,7 @@ fn excluded_places(universe: &Universe, name: &str) -> Vec<String> {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.problems.iter().enumerate() {
-            if at > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{problem}")?;
-        }
-        Ok(())
+        write_problems(&self.problems, f)
     }
 }
 

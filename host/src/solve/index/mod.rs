@@ -24,7 +24,7 @@ mod tests;
 use std::ops::Range;
 
 pub use parse::IndexError;
-pub use store::{INDEX_FORMAT, StoredIndexError};
+pub use store::StoredIndexError;
 
 use super::{
     relation::{Alternative, Comparison},

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{IndexError, MultiArch, PackageIndex, Priority, RelationKind, StoredIndexError};
+use crate::solve::StoredIndex as _;
 
 const STANZA: &str = "Package: tool
 Source: toolkit (2.0)

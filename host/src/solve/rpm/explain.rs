@@ -14,7 +14,7 @@ use super::{
     solution::SolveRequest,
     universe::{PackageId, Universe},
 };
-use crate::solve::explain::likest;
+use crate::solve::{error::write_problems, explain::likest};
 
 /// How many steps a reason may have.
 const MAX_STEPS: usize = 12;
@@ -343,13 +343,7 @@ fn what_there_is(universe: &Universe, capability: &Capability<'_>) -> String {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.problems.iter().enumerate() {
-            if at > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{problem}")?;
-        }
-        Ok(())
+        write_problems(&self.problems, f)
     }
 }
 

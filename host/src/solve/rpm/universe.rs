@@ -25,10 +25,12 @@ use super::{
     filelists::FileOwner,
     index::{Atom, PackageIndex, PackageRecord, RelationKind},
 };
+pub(super) use crate::solve::numbers::{NameId, PackageId};
 use crate::solve::{
-    UniverseTooLarge, glob,
+    glob,
     groups::Groups,
-    strings::{Interner, TableFull},
+    numbers::{Packages, Place, UniverseTooLarge, number_names},
+    strings::Interner,
 };
 
 /// The priority that repositories have by default, as dnf counts.
@@ -53,33 +55,6 @@ pub struct IndexedRepository {
     pub files: Vec<FileOwner>,
 }
 
-/// The number of a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct NameId(pub(super) u32);
-
-/// The number of a package: one version of a name in one repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct PackageId(pub(super) u32);
-
-impl NameId {
-    pub(super) fn at(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl PackageId {
-    pub(super) fn at(self) -> usize {
-        self.0 as usize
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Package {
-    repository: u32,
-    at: u32,
-    name: NameId,
-}
-
 /// A package offers a name.
 #[derive(Debug, Clone, Copy)]
 struct Offer {
@@ -96,7 +71,7 @@ pub struct Universe {
     names: Interner,
     /// For each index, the number of each of its names.
     name_maps: Vec<Vec<NameId>>,
-    packages: Vec<Package>,
+    packages: Packages,
     by_name: Groups<PackageId>,
     offers: Groups<Offer>,
 }
@@ -109,19 +84,17 @@ impl Universe {
     pub fn new(arch: Arch, repositories: Vec<IndexedRepository>) -> Result<Self, UniverseTooLarge> {
         let mut names = Interner::default();
         let mut name_maps = Vec::with_capacity(repositories.len());
-        let mut packages = Vec::new();
+        let mut packages = Packages::default();
         let mut extra = Vec::new();
-        for (at_repository, repository) in repositories.iter().enumerate() {
+        for (number, repository) in repositories.iter().enumerate() {
             let index = &repository.index;
-            let map = number_names(index, &mut names)?;
+            let map = number_names(index.names(), &mut names, |name| name)?;
             let mut by_checksum: HashMap<&str, PackageId> = HashMap::new();
             for (at, record) in index.packages().enumerate().filter(|(_, record)| is_taken(repository, arch, record)) {
-                let number = |at: usize| u32::try_from(at).map_err(|_| UniverseTooLarge);
-                let name = map[record.name_id() as usize];
+                let id = packages.push(Place { repository: number, at, name: map[record.name_id() as usize] })?;
                 if !repository.files.is_empty() {
-                    by_checksum.insert(record.checksum().1, PackageId(number(packages.len())?));
+                    by_checksum.insert(record.checksum().1, id);
                 }
-                packages.push(Package { repository: number(at_repository)?, at: number(at)?, name });
             }
             for owner in &repository.files {
                 if let Some(&package) = by_checksum.get(&*owner.checksum) {
@@ -224,17 +197,16 @@ impl Universe {
     }
 
     /// Returns all packages.
-    #[expect(clippy::cast_possible_truncation, reason = "checked when the universe is made")]
     pub(super) fn package_ids(&self) -> impl Iterator<Item = PackageId> + Clone + use<> {
-        (0..self.packages.len() as u32).map(PackageId)
+        self.packages.ids()
     }
 
     pub(super) fn name(&self, id: PackageId) -> NameId {
-        self.packages[id.at()].name
+        self.packages.place(id).name
     }
 
     pub(super) fn repository_number(&self, id: PackageId) -> usize {
-        self.packages[id.at()].repository as usize
+        self.packages.place(id).repository
     }
 
     pub(super) fn repository(&self, id: PackageId) -> &IndexedRepository {
@@ -242,11 +214,11 @@ impl Universe {
     }
 
     pub(super) fn record(&self, id: PackageId) -> PackageRecord<'_> {
-        self.repository(id).index.record(self.packages[id.at()].at as usize)
+        self.repository(id).index.record(self.packages.place(id).at)
     }
 
     pub(super) fn atoms(&self, id: PackageId) -> &[Atom] {
-        self.repository(id).index.atoms(self.packages[id.at()].at as usize)
+        self.repository(id).index.atoms(self.packages.place(id).at)
     }
 
     /// Returns the atoms of one kind.
@@ -345,17 +317,6 @@ fn is_nevra(glob: &str, record: &PackageRecord<'_>) -> bool {
     let (name, evr, arch) = (record.name(), record.evr_text(), record.architecture());
     glob::matches(glob, &format!("{name}-{evr}.{arch}"))
         || evr.strip_prefix("0:").is_some_and(|evr| glob::matches(glob, &format!("{name}-{evr}.{arch}")))
-}
-
-/// Gives each name of an index its number in the universe.
-fn number_names(index: &PackageIndex, names: &mut Interner) -> Result<Vec<NameId>, TableFull> {
-    let strings = index.names();
-    let mut numbers = Vec::with_capacity(strings.len());
-    for local in 0..strings.len() {
-        #[expect(clippy::cast_possible_truncation, reason = "a string table numbers its strings with 32 bits")]
-        numbers.push(NameId(names.intern(strings.get(local as u32))?));
-    }
-    Ok(numbers)
 }
 
 /// Calls `take` for each name in a rich dependency.

@@ -25,7 +25,6 @@ use std::ops::Range;
 
 pub(super) use parse::Failure;
 pub use parse::IndexError;
-pub use store::INDEX_FORMAT;
 
 use super::{
     dependency::Capability,

@@ -1,6 +1,6 @@
 //! An index as bytes in the cache: written once, read in some milliseconds.
 //!
-//! The beginning is that of all stored indexes (`solve::stored`), with the magic "oicrpmix" and the format [`INDEX_FORMAT`]; then:
+//! The beginning is that of all stored indexes (`solve::stored`), with the magic "oicrpmix"; then:
 //!
 //! ```text
 //! counts      u64 × 6  names: strings, bytes; strings: strings, bytes; packages; atoms
@@ -12,30 +12,23 @@
 //!
 //! Whatever the bytes are, reading ends in a valid index or an error.
 
-use std::io::{self, Write};
-
 use super::{Atom, ChecksumKind, PackageIndex, RelationKind, Row, parse};
 use crate::solve::{
     rpm::{
         dependency::{Dependency, is_rich},
         evr::Sense,
     },
-    stored::{self, Reader, StoredIndexError, damaged, put_counts, put_table},
+    stored::{Reader, StoredIndex, StoredIndexError, damaged, put_counts, put_table},
 };
 
-/// The version of the stored form. Part of the name of cache entries, so that another version's are left alone.
-pub const INDEX_FORMAT: u32 = 1;
-
-const MAGIC: &[u8; 8] = b"oicrpmix";
 const ROW_BYTES: usize = 64;
 const ATOM_BYTES: usize = 12;
 
-impl PackageIndex {
-    /// Writes the index in its stored form.
-    ///
-    /// # Errors
-    /// Fails when writing does.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+impl StoredIndex for PackageIndex {
+    const MAGIC: [u8; 8] = *b"oicrpmix";
+    const FORMAT: u32 = 1;
+
+    fn body(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.stored_size());
         let counts =
             [self.names.len(), self.names.text().len(), self.strings.len(), self.strings.text().len(), self.rows.len(), self.atoms.len()];
@@ -44,20 +37,11 @@ impl PackageIndex {
         put_table(&self.strings, &mut body);
         self.rows.iter().for_each(|row| write_row(row, &mut body));
         self.atoms.iter().for_each(|atom| write_atom(*atom, &mut body));
-        stored::write(MAGIC, INDEX_FORMAT, &body, out)
+        body
     }
 
-    fn stored_size(&self) -> usize {
-        let tables = [&self.names, &self.strings].map(|table| table.len() * 4 + table.text().len());
-        48 + tables[0] + tables[1] + self.rows.len() * ROW_BYTES + self.atoms.len() * ATOM_BYTES
-    }
-
-    /// Reads an index from its stored form.
-    ///
-    /// # Errors
-    /// Fails when the bytes are not an index of this format, whole and unchanged.
-    pub fn read(bytes: &[u8]) -> Result<Self, StoredIndexError> {
-        let mut reader = stored::body(MAGIC, INDEX_FORMAT, bytes)?;
+    fn from_body(body: &[u8]) -> Result<Self, StoredIndexError> {
+        let mut reader = Reader(body);
         let [names, names_text, strings, strings_text, rows, atoms] = reader.counts()?;
         let names = reader.table(names, names_text)?;
         let strings = reader.table(strings, strings_text)?;
@@ -70,6 +54,13 @@ impl PackageIndex {
         let index = Self { names, strings, rows, atoms };
         index.check()?;
         Ok(index)
+    }
+}
+
+impl PackageIndex {
+    fn stored_size(&self) -> usize {
+        let tables = [&self.names, &self.strings].map(|table| table.len() * 4 + table.text().len());
+        48 + tables[0] + tables[1] + self.rows.len() * ROW_BYTES + self.atoms.len() * ATOM_BYTES
     }
 
     /// Checks the invariants that the accessors and their users rely on.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{ChecksumKind, PackageIndex, RelationKind};
 use crate::solve::{
-    StoredIndexError,
+    StoredIndex as _, StoredIndexError,
     rpm::{dependency::Capability, evr::Sense},
 };
 

@@ -1,0 +1,16 @@
+//! What comes before the payload of an RPM package: lead, signature header, header.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use oic::repository::rpm::package::PackageHeader;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(package) = PackageHeader::read(&mut &bytes[..]) else {
+        return;
+    };
+    drop(package.id());
+    package.license();
+    package.source_package();
+    package.provides();
+    package.requires();
+});
