@@ -87,7 +87,7 @@ impl Prepared {
         let mut files: Vec<(&'static str, &Path)> = Vec::new();
         match &config.boot {
             BootSource::Kernel { kernel, initramfs, .. } | BootSource::Initramfs { kernel, initramfs, .. } => {
-                files.extend([("the kernel", kernel.as_path()), ("the initramfs", initramfs)])
+                files.extend([("the kernel", kernel.as_path()), ("the initramfs", initramfs)]);
             }
             BootSource::Firmware(Firmware::Bios) => {}
             BootSource::Firmware(Firmware::Uefi { code, vars }) => {

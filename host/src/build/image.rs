@@ -177,7 +177,8 @@ impl FinishError {
 ///
 /// # Errors
 /// Fails when a partition or the disk is too small.
-pub(super) fn check_room(spec: &ImageSpec, disk: &Disk, identity: ImageIdentity, epoch: u64, tree: &RootTree) -> Result<(), FinishError> {
+pub(super) fn check_room(spec: &ImageSpec, identity: ImageIdentity, epoch: u64, tree: &RootTree) -> Result<(), FinishError> {
+    let Some(disk) = &spec.disk else { return Ok(()) };
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     let mut files = BootFiles::default();
     if spec.system.bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::SystemdBoot) {
@@ -268,12 +269,7 @@ fn add(tree: &mut RootTree, files: &RootTree, time: i64) -> Result<(), TreeError
 ///
 /// # Errors
 /// Fails when an initramfs has no kernel, or nothing that it could start.
-pub(super) fn without_disk(
-    spec: &ImageSpec,
-    mut root: RootTree,
-    cmdline: &str,
-    epoch: u64,
-) -> Result<(RootTree, Option<BareKernel>), FinishError> {
+fn without_disk(spec: &ImageSpec, mut root: RootTree, cmdline: &str, epoch: u64) -> Result<(RootTree, Option<BareKernel>), FinishError> {
     if spec.target.image_type != ImageType::Img {
         normalize::drop_paths(&mut root, GIVEN_BY_RUNTIME.iter().copied());
     }
@@ -297,8 +293,6 @@ pub(super) fn without_disk(
 pub(super) struct Finish<'a> {
     /// The image.
     pub(super) spec: &'a ImageSpec,
-    /// Its disk.
-    pub(super) disk: &'a Disk,
     /// What its UUIDs are derived from.
     pub(super) identity: ImageIdentity,
     /// The kernel command line, `root=` included.
@@ -314,22 +308,23 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Makes the raw disk `target` from the finished root filesystem, and returns that as it was before it was split at mount
-    /// points.
+    /// Makes the raw disk `target`, where the image has one, from the finished root filesystem. Returns that as it was before it was
+    /// split at mount points, and the kernel of an initramfs.
     ///
     /// # Errors
     /// Fails when the image cannot boot or its content does not fit.
-    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<RootTree, FinishError> {
+    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<(RootTree, Option<BareKernel>), FinishError> {
+        let Some(disk) = &self.spec.disk else { return without_disk(self.spec, root, self.cmdline, self.epoch) };
         let kernels = match &self.spec.system.kernel {
             Some(kernel) => kernels(&root, kernel)?,
             None => Vec::new(),
         };
-        let mut boot = self.boot_files(&mut root, &kernels)?;
+        let mut boot = self.boot_files(disk, &mut root, &kernels)?;
         let whole = root.clone();
-        let trees = split(self.disk, root, &mut boot, self.epoch_time())?;
-        let input = ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref() };
+        let trees = split(disk, root, &mut boot, self.epoch_time())?;
+        let input = ImageInput { disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref() };
         input.make(&self.tools, target)?;
-        Ok(whole)
+        Ok((whole, None))
     }
 
     fn epoch_time(&self) -> i64 {
@@ -337,7 +332,7 @@ impl Finish<'_> {
     }
 
     /// Puts the bootloader's files into the root tree and returns those that are elsewhere.
-    fn boot_files(&self, root: &mut RootTree, kernels: &[BootKernel]) -> Result<BootFiles, FinishError> {
+    fn boot_files(&self, disk: &Disk, root: &mut RootTree, kernels: &[BootKernel]) -> Result<BootFiles, FinishError> {
         let (Some(bootloader), Some(kernel)) = (self.spec.system.bootloader, &self.spec.system.kernel) else {
             return Ok(BootFiles::default());
         };
@@ -353,14 +348,14 @@ impl Finish<'_> {
             epoch: self.epoch_time(),
         };
         if bootloader.provider == BootloaderProvider::SystemdBoot {
-            let of_kind = |kind| self.disk.partitions.iter().find(move |partition| partition.kind == kind);
+            let of_kind = |kind| disk.partitions.iter().find(move |partition| partition.kind == kind);
             let xbootldr = of_kind(PartitionType::Xbootldr);
             let holder = xbootldr.or_else(|| of_kind(PartitionType::Esp));
             let mount_point = holder.and_then(|partition| partition.mount_point.as_deref());
             let trees = systemd_boot::trees(&input, KernelPlace { is_xbootldr: xbootldr.is_some(), mount_point })?;
             return Ok(BootFiles { esp: Some(trees.esp), xbootldr: trees.xbootldr, bios: None });
         }
-        let volume = BootVolume::of(self.disk, &self.identity).ok_or(BootError::NoVolume)?;
+        let volume = BootVolume::of(disk, &self.identity).ok_or(BootError::NoVolume)?;
         let boot_type = bootloader.boot_type;
         let esp = boot_type.has_efi().then(|| grub::efi::esp_tree(&input, &volume)).transpose()?;
         let bios = boot_type.has_bios().then(|| grub::bios::program(&input, &volume)).transpose()?;

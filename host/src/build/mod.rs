@@ -217,20 +217,14 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         epoch,
     };
     let root = layers.root(plan, |tree| {
-        if let Some(disk) = disk {
-            image::check_room(spec, disk, identity, epoch, tree)?;
-        }
+        image::check_room(spec, identity, epoch, tree)?;
         check_work_space(&work, root::scratch_need(tree))
     })?;
 
-    let raw = disk.map(|_| work.file("disk.img"));
+    let raw = work.file("disk.img");
     let (root, kernel) = stage(observer, Stage::Disk, || {
-        let (Some(disk), Some(raw)) = (disk, &raw) else {
-            return Ok::<_, BuildError>((image::without_disk(spec, root, &cmdline, epoch)?, false));
-        };
         let finish = Finish {
             spec,
-            disk,
             identity,
             cmdline: &cmdline,
             epoch,
@@ -238,12 +232,12 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
             mkimage: toolchain.mkimage.clone(),
             work: work.path(),
         };
-        Ok(((finish.run(root, raw)?, None), false))
+        Ok::<_, BuildError>((finish.run(root, &raw)?, false))
     })?;
     stop_if_cancelled(options)?;
     let artifacts = stage(observer, Stage::Artifacts, || {
         let root = BareRoot { kernel, ..bare_root(spec, &root, identity, &toolchain, epoch) };
-        Ok::<_, BuildError>((outputs::convert(spec, raw.as_deref(), &work, &root)?, false))
+        Ok::<_, BuildError>((outputs::convert(spec, disk.map(|_| raw.as_path()), &work, &root)?, false))
     })?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
