@@ -4,7 +4,7 @@
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`). Generators compress the last one only: what comes before is
 //! microcode, which the kernel reads before it can decompress anything, and modules that are compressed already.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use crate::rootfs::{Content, RootTree};
 
@@ -90,28 +90,43 @@ impl Compressor {
     }
 
     fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut compressed = Vec::new();
+        self.stream(&mut compressed, |output| output.write_all(bytes))?;
+        Ok(compressed)
+    }
+
+    /// Compresses what `write` writes, as one stream: the kernel takes no sequence of them.
+    ///
+    /// # Errors
+    /// Fails when writing does.
+    pub fn stream<E: From<io::Error>>(
+        self,
+        output: impl io::Write,
+        write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>,
+    ) -> Result<(), E> {
         match self {
             Self::Zstd => {
-                let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+                let mut encoder = zstd::Encoder::new(output, ZSTD_LEVEL)?;
                 // With any number of workers but none, the bytes do not depend on how many there are.
                 encoder.multithread(std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)))?;
                 encoder.include_checksum(true)?;
-                encoder.write_all(bytes)?;
-                encoder.finish()
+                write(&mut encoder)?;
+                encoder.finish()?;
             }
             Self::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
-                encoder.write_all(bytes)?;
-                encoder.finish()
+                let mut encoder = flate2::write::GzEncoder::new(output, flate2::Compression::new(GZIP_LEVEL));
+                write(&mut encoder)?;
+                encoder.finish()?;
             }
             Self::Xz => {
                 // The kernel's decompressor knows CRC32 only.
-                let stream = liblzma::stream::Stream::new_easy_encoder(6, liblzma::stream::Check::Crc32)?;
-                let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
-                encoder.write_all(bytes)?;
-                encoder.finish()
+                let stream = liblzma::stream::Stream::new_easy_encoder(6, liblzma::stream::Check::Crc32).map_err(io::Error::from)?;
+                let mut encoder = liblzma::write::XzEncoder::new_stream(output, stream);
+                write(&mut encoder)?;
+                encoder.finish()?;
             }
         }
+        Ok(())
     }
 }
 
