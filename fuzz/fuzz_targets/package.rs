@@ -8,9 +8,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(package) = PackageHeader::read(&mut &bytes[..]) else {
         return;
     };
+    let texts = [package.license(), package.source_package()];
+    let names = package.requires().len() + package.provides().len() + texts.iter().flatten().count();
+    assert!(names <= bytes.len(), "more was read than there is");
     drop(package.id());
-    package.license();
-    package.source_package();
-    package.provides();
-    package.requires();
 });
