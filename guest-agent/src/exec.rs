@@ -124,6 +124,13 @@ impl Ended {
     }
 }
 
+/// Returns whether whoever started this program set a variable to something.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that knows of the environment")]
+pub fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
 /// Runs a program where the caller is, for an applet inside the target: with the applet's own streams but no output.
 ///
 /// # Errors

@@ -30,10 +30,9 @@ const MASKED: [&str; 2] = ["var/lib/systemd/deb-systemd-helper-masked", "var/lib
 
 /// Does what the script `real` would do with these arguments, if that is certain; none when the script must run.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "dpkg tells scripts of packages by these variables what they run for")]
 pub fn help(arguments: &[OsString], root: &Path, real: &Path) -> Option<ExitCode> {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let plain = set("DPKG_MAINTSCRIPT_PACKAGE") && !set("DPKG_ROOT") && !set("_DEB_SYSTEMD_HELPER_DEBUG");
+    // dpkg tells scripts of packages by variables what they run for.
+    let plain = exec::is_set("DPKG_MAINTSCRIPT_PACKAGE") && !exec::is_set("DPKG_ROOT") && !exec::is_set("_DEB_SYSTEMD_HELPER_DEBUG");
     if !plain || !KNOWN_SCRIPT.is(&fs::read(real).ok()?) || root.join("run/systemd/system").exists() {
         return None;
     }

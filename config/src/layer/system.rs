@@ -35,6 +35,8 @@ pub struct SystemConfig {
     pub packages: Option<Vec<Located<String>>>,
     /// Whether packages that others recommend are installed with them.
     pub weak_dependencies: Option<Located<bool>>,
+    /// RPM: the image is without the database of its packages, and has lists of them in `/var/lib/rpmmanifest` instead.
+    pub remove_package_database: Option<Located<bool>>,
     /// Files to put into the image.
     pub additional_files: Option<Keyed<AdditionalFile>>,
     /// Commands to run in the image, in this order.

@@ -21,6 +21,8 @@ pub struct System {
     pub packages: Vec<PackageRequest>,
     /// Whether packages that others recommend are installed with them.
     pub weak_dependencies: bool,
+    /// Whether the image is without the database of its packages, and has lists of them instead.
+    pub remove_package_database: bool,
     /// Groups, made before the users.
     pub groups: Vec<Group>,
     /// User accounts.
