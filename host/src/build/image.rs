@@ -51,6 +51,8 @@ const LEFT_BEHIND: &[&str] = &[
     "/etc/ssh/ssh_host_rsa_key",
     "/etc/ssh/ssh_host_rsa_key.pub",
     "/lost+found",
+    "/usr/lib/sysimage/rpm/.rpm.lock",
+    "/var/lib/rpm/.rpm.lock",
     "/root/.bash_history",
     "/root/.gnupg",
     "/var/cache/apt/pkgcache.bin",
@@ -58,7 +60,6 @@ const LEFT_BEHIND: &[&str] = &[
     "/var/cache/debconf/config.dat-old",
     "/var/cache/debconf/passwords.dat-old",
     "/var/cache/debconf/templates.dat-old",
-    "/var/cache/ldconfig",
     "/var/lib/dbus/machine-id",
     "/var/lib/dpkg/available-old",
     "/var/lib/dpkg/diversions-old",
@@ -80,6 +81,16 @@ const EMPTIED: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", 
 
 /// A folder in one of these that is not left behind: it belongs to the package apt.
 const APT_PARTIAL: &str = "/var/lib/apt/lists/partial";
+
+/// What `ldconfig` knows of files that it has seen, by their times on the machine that built the image.
+const LDCONFIG_CACHE: &str = "/var/cache/ldconfig";
+
+/// What the processes that use rpm's database have in common, of no meaning when there is none. The file itself must be there, since
+/// users who may not write cannot make it and could not read the database.
+const RPM_SHARED_MEMORY: [&str; 2] = ["/usr/lib/sysimage/rpm/rpmdb.sqlite-shm", "/var/lib/rpm/rpmdb.sqlite-shm"];
+
+/// dpkg's database, which tells the families apart.
+const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 
 /// The file that holds the identity of a machine: empty, the first boot fills it.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -352,11 +363,11 @@ pub(super) fn compress_initramfs(root: &mut RootTree, epoch: u64) -> Result<(), 
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     for path in boot::kernels(root).into_iter().filter_map(|kernel| kernel.initramfs) {
         let failed = |source| FinishError::Initramfs { path: path.clone(), source };
-        let Some(content) = root.file(&path) else { continue };
+        let (Some(content), Some(mode)) = (root.file(&path), root.get(&path).map(|inode| inode.metadata.mode)) else { continue };
         let bytes = content.read_all(MAX_INITRAMFS).map_err(|error| failed(error.into()))?;
         let compressor = Compressor::of(root).map_err(failed)?;
         let compressed = initramfs::compress(&bytes, compressor).map_err(failed)?;
-        root.write_file(&path, Content::bytes(compressed), 0o644, time)?;
+        root.write_file(&path, Content::bytes(compressed), mode, time)?;
     }
     Ok(())
 }
@@ -376,6 +387,17 @@ fn clean(root: &mut RootTree, epoch: i64) -> Result<(), TreeError> {
     normalize::empty_directories(root, EMPTIED.iter().copied());
     if let Some(metadata) = partial {
         root.insert(APT_PARTIAL, Inode { metadata, kind: Kind::directory() })?;
+    }
+    // The folder of ldconfig's cache belongs to a package of the RPM family; Debian's ldconfig makes it.
+    if root.lookup(DPKG_STATUS).is_some() {
+        normalize::drop_paths(root, [LDCONFIG_CACHE]);
+    } else {
+        normalize::empty_directories(root, [LDCONFIG_CACHE]);
+    }
+    for path in RPM_SHARED_MEMORY {
+        if let Some(Inode { kind: Kind::File(content), .. }) = root.lookup(path).map(|id| root.inode_mut(id)) {
+            *content = Content::bytes(Vec::new());
+        }
     }
     if root.lookup(MACHINE_ID).is_some() {
         root.write_file(MACHINE_ID, Content::bytes(Vec::new()), 0o444, epoch)?;
