@@ -254,14 +254,27 @@ fn split(disk: &Disk, mut root: RootTree, boot: &mut BootFiles, time: i64) -> Re
     Ok(trees)
 }
 
-/// Adds the files of a tree to another one.
+/// Adds the files of a tree to that of a partition that firmware reads, where names that differ in case alone are one name.
 fn add(tree: &mut RootTree, files: &RootTree, time: i64) -> Result<(), TreeError> {
     for entry in files.walk() {
         if let Kind::File(content) = &entry.inode.kind {
-            tree.write_file(&entry.path, content.clone(), entry.inode.metadata.mode, time)?;
+            let path = known_spelling(tree, &entry.path);
+            tree.write_file(&path, content.clone(), entry.inode.metadata.mode, time)?;
         }
     }
     Ok(())
+}
+
+/// Returns a path as far as a tree has it, in the spelling of the tree.
+fn known_spelling(tree: &RootTree, path: &[u8]) -> Vec<u8> {
+    let mut known = Vec::new();
+    for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        let folder = if known.is_empty() { b"/".to_vec() } else { known.clone() };
+        let name = tree.names(&folder).map(|(name, _)| name).find(|name| name.eq_ignore_ascii_case(part)).unwrap_or(part).to_vec();
+        known.push(b'/');
+        known.extend(name);
+    }
+    known
 }
 
 /// What an image's disk is made with.
@@ -337,8 +350,9 @@ impl Finish<'_> {
         let esp = boot_type.has_efi().then(|| grub::efi::esp_tree(&input, &volume)).transpose()?;
         let bios = boot_type.has_bios().then(|| grub::bios::program(&input, &volume)).transpose()?;
         let menu = grub::menu(&input, &volume);
-        root.make_directories("/boot/grub", self.epoch_time())?;
-        root.write_file("/boot/grub/grub.cfg", Content::bytes(menu.into_bytes()), 0o600, self.epoch_time())?;
+        let folder = grub::folder(root);
+        root.make_directories(folder, self.epoch_time())?;
+        root.write_file(format!("{folder}/grub.cfg"), Content::bytes(menu.into_bytes()), 0o600, self.epoch_time())?;
         Ok(BootFiles { esp, xbootldr: None, bios })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Few, and each one because an image that is made rather than installed lacks what an installer would have written.
 
-use oic_config::spec::{BootloaderProvider, ImageSpec, System};
+use oic_config::spec::{BootloaderProvider, Ecosystem, ImageSpec, System};
 use oic_protocol::{FileContent, FileEntry};
 
 use super::sources::{self, RepositoryKeys};
@@ -72,8 +72,12 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &Reposito
         system.files.push(root_file("/etc/kernel/cmdline", format!("{cmdline}\n")));
     }
     if spec.system.bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::Grub) {
-        let content = format!("# The command line that this image was built with.\nGRUB_CMDLINE_LINUX_DEFAULT=\"{cmdline}\"\n");
-        system.files.push(root_file("/etc/default/grub.d/oic.cfg", content));
+        let (path, variable) = match spec.provider.ecosystem {
+            Ecosystem::Deb => ("/etc/default/grub.d/oic.cfg", "GRUB_CMDLINE_LINUX_DEFAULT"),
+            // The file that installers of these distributions write; no folder of such files is read.
+            Ecosystem::Rpm => ("/etc/default/grub", "GRUB_CMDLINE_LINUX"),
+        };
+        system.files.push(root_file(path, format!("# The command line that this image was built with.\n{variable}=\"{cmdline}\"\n")));
     }
     if let Some(disk) = spec.disk.as_ref().filter(|disk| disk.grows_at_first_boot)
         && let Some(last) = disk.partitions.last()
