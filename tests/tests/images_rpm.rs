@@ -194,10 +194,13 @@ fn refused(lab: &Lab, testos: &TestOs, package: Option<&str>, system: &str) -> S
     let output = sandbox.oic(&["build", "--progress", "none", "-o", "out", "template.yml"]).env("OIC_CACHE_DIR", lab.cache()).run();
     let text = output.to_string();
     let own = |line: &&str| !line.starts_with("  | ") || line.contains("faulty") && !line.ends_with("noarch");
-    let version = |word: &str| word.contains("amd64").then(|| "[KERNEL]".to_owned()).unwrap_or_else(|| word.to_owned());
-    let number = |word: &str| if word.len() == 3 && word.parse::<u32>().is_ok() { "[N]".to_owned() } else { version(word) };
+    let stable = |word: &str| match word {
+        word if word.contains("amd64") => "[KERNEL]".to_owned(),
+        word if word.len() == 3 && word.parse::<u32>().is_ok() => "[N]".to_owned(),
+        word => word.to_owned(),
+    };
     let lines = text.lines().filter(own).filter(|line| !line.starts_with("warning: ") && !line.contains("template.yml"));
-    lines.map(|line| line.split(' ').map(number).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+    lines.map(|line| line.split(' ').map(stable).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
