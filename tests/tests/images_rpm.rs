@@ -4,6 +4,7 @@
 //! test distribution   its own defaults and a folder of packages, twice to the same bytes; logged in; what rpm says of every file
 //! Azure Linux 3       the defaults that the program has for it, on packages of the same names
 //!                     and with shim and GRUB where its packages have them
+//! aarch64             the test distribution, built and booted as a foreign architecture
 //! faults              what rpm only warns of, and what it does not look at
 //! ```
 //!
@@ -177,6 +178,24 @@ fn azure_linux_boots_with_shim_and_grub() {
         ("grep -c BOOT_IMAGE=/boot/vmlinuz /proc/cmdline", "1"),
     ];
     look_around(&lab, &sandbox, &image(&sandbox, "azure"), Arch::X86_64, &expected);
+}
+
+#[test]
+fn an_aarch64_image_is_built_and_boots() {
+    let test = "images_rpm::an_aarch64_image_is_built_and_boots";
+    let Some(lab) = Lab::open(test, "aarch64", folder()) else { return };
+    let Some(testos) = TestOs::obtain(test, "aarch64", folder()) else { return };
+    let sandbox = Sandbox::new();
+    testos.install(&sandbox);
+    sandbox.write("template.yml", &template("workbench", "testos", "testos1"));
+    build(&sandbox, lab.cache(), "out", &["--arch", "aarch64"]);
+    let expected = [
+        ("uname -m; rpm -q --qf '%{ARCH}' systemd", "aarch64\naarch64"),
+        ("systemctl is-system-running", "running"),
+        ("systemctl --failed --no-legend --plain", ""),
+        ("grep -o console=ttyAMA0 /proc/cmdline", "console=ttyAMA0"),
+    ];
+    look_around(&lab, &sandbox, &image(&sandbox, "workbench"), Arch::Aarch64, &expected);
 }
 
 /// Builds what cannot be built, and returns what a user is told, without what depends on versions.
