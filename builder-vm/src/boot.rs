@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use crate::{
-    Accelerator, BootSource, Cancel, Console, ConsoleOutput, ConsoleTail, Disk, DiskAccess, DiskFormat, Expectation, Firmware, GuestArch,
+    Accelerator, BootSource, Cancel, Console, ConsoleOutput, ConsoleTail, Disk, DiskAccess, DiskFormat, Expectation, GuestArch,
     LaunchError, Network, Prepared, Qemu, VmConfig,
     launch::{Ended, Launched},
 };
@@ -35,11 +35,11 @@ pub struct BootConfig {
     pub accelerator: Accelerator,
     /// The emulator of that architecture.
     pub qemu: Qemu,
-    /// What starts it.
-    pub firmware: Firmware,
+    /// What starts it: firmware, or a kernel where the image is an initramfs.
+    pub boot: BootSource,
     /// The image.
     pub image: PathBuf,
-    /// Its format.
+    /// Its format, where it is a disk.
     pub format: DiskFormat,
     /// Virtual processors; none for the table's choice.
     pub cpus: Option<u32>,
@@ -141,14 +141,16 @@ impl BootedVm {
     /// Fails when a file is missing or QEMU cannot be started.
     pub fn start(config: BootConfig, output: ConsoleOutput, runtime_base: &Path) -> Result<Self, BootError> {
         let image = config.image.clone();
+        let disk = Disk { path: config.image, format: config.format, access: DiskAccess::Discard };
+        let disks = if matches!(config.boot, BootSource::Firmware(_)) { vec![disk] } else { Vec::new() };
         let vm = VmConfig {
             arch: config.arch,
             accelerator: config.accelerator,
             qemu: config.qemu,
             cpus: config.cpus,
             memory_mib: config.memory_mib,
-            boot: BootSource::Firmware(config.firmware),
-            disks: vec![Disk { path: config.image, format: config.format, access: DiskAccess::Discard }],
+            boot: config.boot,
+            disks,
             shares: Vec::new(),
             share_server: Vec::new(),
             network: config.network,

@@ -84,7 +84,7 @@ impl VmConfig {
         let usual = match self.boot {
             BootSource::Kernel { .. } => self.machine().cpus,
             // The services of an image start side by side.
-            BootSource::Firmware { .. } => self.machine().cpus.max(2),
+            BootSource::Firmware { .. } | BootSource::Initramfs { .. } => self.machine().cpus.max(2),
         };
         self.cpus.unwrap_or(usual)
     }
@@ -101,6 +101,15 @@ pub enum BootSource {
         initramfs: PathBuf,
         /// Kernel parameters beyond those that the machine needs.
         parameters: String,
+    },
+    /// An image that is one initramfs, started as a boot loader starts it: nothing of ours inside.
+    Initramfs {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The whole system.
+        initramfs: PathBuf,
+        /// The whole command line.
+        cmdline: String,
     },
     /// Firmware, which finds the boot loader on the disk.
     Firmware(Firmware),

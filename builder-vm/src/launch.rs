@@ -86,7 +86,9 @@ impl Prepared {
     pub fn new(config: VmConfig, runtime_base: &Path) -> Result<Self, LaunchError> {
         let mut files: Vec<(&'static str, &Path)> = Vec::new();
         match &config.boot {
-            BootSource::Kernel { kernel, initramfs, .. } => files.extend([("the kernel", kernel.as_path()), ("the initramfs", initramfs)]),
+            BootSource::Kernel { kernel, initramfs, .. } | BootSource::Initramfs { kernel, initramfs, .. } => {
+                files.extend([("the kernel", kernel.as_path()), ("the initramfs", initramfs)]);
+            }
             BootSource::Firmware(Firmware::Bios) => {}
             BootSource::Firmware(Firmware::Uefi { code, vars }) => {
                 files.extend([("the firmware", code.as_path()), ("the firmware's variables", vars)]);
@@ -102,7 +104,7 @@ impl Prepared {
         let runtime = RuntimeDir::create(runtime_base).map_err(|source| LaunchError::Folder { base: runtime_base.to_owned(), source })?;
         let firmware_vars = match &config.boot {
             BootSource::Firmware(Firmware::Uefi { vars, .. }) => Some(copy_vars(vars, runtime.path())?),
-            BootSource::Firmware(Firmware::Bios) | BootSource::Kernel { .. } => None,
+            BootSource::Firmware(Firmware::Bios) | BootSource::Kernel { .. } | BootSource::Initramfs { .. } => None,
         };
         Ok(Self { config, runtime, firmware_vars })
     }

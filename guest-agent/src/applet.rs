@@ -7,6 +7,7 @@
 //! | `policy-rc.d` | forbids every action on services (status 101) |
 //! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress to a stream; else becomes the real program |
 //! | `update-ca-certificates` | what the real program would do, where that is certain (module `certificates`); else becomes it |
+//! | `deb-systemd-helper` | the same (module `units`) |
 //! | `oic-guest-agent` | says that it does nothing outside the builder VM |
 //! | anything else | does nothing, well |
 
@@ -19,7 +20,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use crate::certificates;
+use crate::{certificates, units};
 
 /// The name under which the agent starts programs of the target.
 pub const ENTER: &str = "oic-enter";
@@ -29,11 +30,16 @@ pub const ENTER_TOOLS: &str = "oic-enter-tools";
 pub const ENTER_FAILURE: &str = "/enter-failure";
 /// Where the real programs behind stand-ins are, as the target sees it.
 pub const REAL_PROGRAMS: &str = "/run/oic/real";
+/// Where copies of scripts with shorter lines are, as the target sees it.
+pub const SHORTENED: &str = "/run/oic/shortened";
 /// The programs that compress a stream.
 pub const COMPRESSORS: [&str; 8] = ["zstd", "gzip", "pigz", "xz", "lzma", "lz4", "bzip2", "lzop"];
 
 /// Collects the certificates of authorities.
 pub const CA_CERTIFICATES: &str = "update-ca-certificates";
+
+/// Enables units of packages.
+pub const UNIT_HELPER: &str = "deb-systemd-helper";
 
 /// What `invoke-rc.d` takes for "forbidden by policy".
 const ACTION_FORBIDDEN: u8 = 101;
@@ -53,6 +59,9 @@ pub fn run(name: &OsStr, arguments: &[OsString]) -> ExitCode {
         compressor if COMPRESSORS.contains(&compressor) => compress(compressor, arguments),
         CA_CERTIFICATES => certificates::update(arguments, Path::new("/"), &real_program(CA_CERTIFICATES))
             .unwrap_or_else(|| become_real(CA_CERTIFICATES, arguments)),
+        UNIT_HELPER => {
+            units::help(arguments, Path::new("/"), &real_program(UNIT_HELPER)).unwrap_or_else(|| become_real(UNIT_HELPER, arguments))
+        }
         _ => ExitCode::SUCCESS,
     }
 }

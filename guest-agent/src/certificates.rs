@@ -24,11 +24,11 @@ use std::{
     time::SystemTime,
 };
 
-use crate::exec;
+use crate::{exec, known::Script};
 
-/// The scripts of ca-certificates 20230311 (Debian 12) and 20250419 (Debian 13): their lengths and FNV-1a hashes. A hash is enough
-/// to tell known from unknown; a package that wanted to deceive could do so in its own scripts.
-const KNOWN_SCRIPTS: [(usize, u64); 2] = [(5418, 0x6363_624c_5011_610a), (5672, 0xf144_7f32_8758_bd82)];
+/// The scripts of ca-certificates 20230311 (Debian 12) and 20250419 (Debian 13).
+const KNOWN_SCRIPTS: [Script; 2] =
+    [Script { length: 5418, hash: 0x6363_624c_5011_610a }, Script { length: 5672, hash: 0xf144_7f32_8758_bd82 }];
 
 const LIST: &str = "etc/ca-certificates.conf";
 const AUTHORITIES: &str = "usr/share/ca-certificates";
@@ -95,8 +95,7 @@ fn no_folder_is_newer(folder: &Path, than: SystemTime) -> bool {
 }
 
 fn is_known(script: &[u8]) -> bool {
-    let hash = script.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    KNOWN_SCRIPTS.contains(&(script.len(), hash))
+    KNOWN_SCRIPTS.iter().any(|known| known.is(script))
 }
 
 /// A certificate to collect.

@@ -124,6 +124,13 @@ impl Ended {
     }
 }
 
+/// Returns whether whoever started this program set a variable to something.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that knows of the environment")]
+pub fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
 /// Runs a program where the caller is, for an applet inside the target: with the applet's own streams but no output.
 ///
 /// # Errors
@@ -131,6 +138,14 @@ impl Ended {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
 pub fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> io::Result<ExitStatus> {
     Command::new(program).args(arguments).current_dir(folder).stdout(Stdio::null()).status()
+}
+
+/// Returns what a program of the machine prints, for tests that compare with it.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+pub fn output_of(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Receives dpkg's status lines; the events are there to tell the host.

@@ -5,6 +5,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,7 @@ use crate::{
     exec::SELF,
     failure,
     rootfs::{Ownership, Rootfs},
+    shortcut::Shortened,
     target::MOUNT_POINT,
 };
 
@@ -72,6 +74,30 @@ impl<'r> StandIns<'r> {
             self.made.push(path.to_owned());
         }
         self.put_over(path)?;
+        Ok(self)
+    }
+
+    /// Covers a script with a copy of itself whose lines are shorter, if it has such lines.
+    ///
+    /// # Errors
+    /// Fails when the script cannot be read, the copy cannot be written or the mount is refused.
+    pub fn also_shortened(mut self, script: &Shortened) -> Result<Self, AgentError> {
+        let Some(facts) = self.rootfs.stat(script.path) else { return Ok(self) };
+        let Some(text) = self.rootfs.read(script.path)?.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| script.of(&text))
+        else {
+            return Ok(self);
+        };
+        // Below /run, which is a tmpfs of ours with folders that only we made.
+        let folder = Path::new(MOUNT_POINT).join(applet::SHORTENED.trim_start_matches('/'));
+        let copy = folder.join(script.path.trim_start_matches('/').replace('/', "-"));
+        let place = self.rootfs.handle(script.path)?;
+        let mode = fs::Permissions::from_mode(facts.st_mode & 0o7777);
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&copy, text))
+            .and_then(|()| fs::set_permissions(&copy, mode))
+            .and_then(|()| Ok(mount_bind(&copy, place.path())?))
+            .map_err(|error| failure::system("shorten", script.path, error))?;
+        self.covered.push(script.path.to_owned());
         Ok(self)
     }
 

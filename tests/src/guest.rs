@@ -13,7 +13,7 @@ use oic::{
     build::{self, HostOptions, progress::Silent},
     toolchain::guest_arch,
 };
-use oic_builder_vm::{BootConfig, BootedVm, Cancel, ConsoleOutput, DiskFormat, Network};
+use oic_builder_vm::{BootConfig, BootSource, BootedVm, Cancel, ConsoleOutput, DiskFormat, Network};
 use oic_config::spec::{Arch, BootType};
 
 use crate::{Lab, Sandbox};
@@ -73,7 +73,7 @@ impl Guest {
             arch: guest_arch(arch),
             accelerator,
             qemu: emulator.qemu,
-            firmware,
+            boot: BootSource::Firmware(firmware),
             image: image.to_owned(),
             format,
             cpus: None,

@@ -48,13 +48,10 @@ fn an_image_has_the_state_that_mmdebstrap_gives() {
         Ok(mode) => mode,
         Err(lack) => return skip(test, &lack),
     };
-    if std::env::var_os(ALL).is_none() {
-        // The layers' own clocks have since moved the days in /etc/shadow and bytes of the initramfs: to be justified or mended.
-        return skip(test, "it takes long, and runs with `cargo xtask compare-state`");
-    }
+    let all = std::env::var_os(ALL).is_some();
     let mut compared = Vec::new();
     let mut wrong = String::new();
-    for set in &SETS {
+    for set in if all { &SETS[..] } else { &SETS[..1] } {
         let (paths, found) = compare(&lab, set, mode);
         for difference in found.iter().filter(|difference| !RULES.iter().any(|rule| rule.covers(difference))) {
             wrong += &format!("{}: {difference}\n", set.title);
@@ -62,8 +59,10 @@ fn an_image_has_the_state_that_mmdebstrap_gives() {
         println!("{}: {paths} paths, {} differences\n{wrong}", set.title, found.len());
         compared.push((set.title.to_owned(), paths, found));
     }
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/installed-state.md");
-    state::write_page(&page, &state::page(&compared)).unwrap();
+    if all {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/installed-state.md");
+        state::write_page(&page, &state::page(&compared)).unwrap();
+    }
     assert!(wrong.is_empty(), "differences without a reason, ours before theirs:\n{wrong}");
 }
 

@@ -72,7 +72,7 @@ fn machine(words: &mut Words, config: &VmConfig) {
     words.option("-accel", row.accel);
     let machine = match config.boot {
         BootSource::Kernel { .. } => row.machine,
-        BootSource::Firmware(_) => row.firmware_machine,
+        BootSource::Firmware(_) | BootSource::Initramfs { .. } => row.firmware_machine,
     };
     let size = format!("{}M", config.memory_mib);
     if config.shares.is_empty() {
@@ -104,6 +104,11 @@ fn boot(words: &mut Words, config: &VmConfig, wiring: &Wiring) {
             let parts = [&format!("console={}", row.console), KERNEL_PARAMETERS, row.kernel_parameters, single, parameters];
             let line: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
             words.option("-append", line.join(" "));
+        }
+        BootSource::Initramfs { kernel, initramfs, cmdline } => {
+            words.option("-kernel", kernel.as_os_str());
+            words.option("-initrd", initramfs.as_os_str());
+            words.option("-append", cmdline.as_str());
         }
         // SeaBIOS is what QEMU starts where it is told nothing else.
         BootSource::Firmware(Firmware::Bios) => {}

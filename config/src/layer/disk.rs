@@ -70,6 +70,8 @@ pub enum ArtifactName {
     Tar,
     /// An OCI image layout.
     Oci,
+    /// The whole system as an initramfs, with its kernel: of `imageType: img` alone.
+    Initrd,
 }
 
 /// How an output file is compressed.

@@ -279,6 +279,8 @@ pub enum ArtifactFormat {
     Oci,
     /// A tarball that WSL 2 imports.
     Wsl2,
+    /// The whole system as an initramfs, with its kernel and command line beside it.
+    Initrd,
 }
 
 /// `disk.artifacts[].compression`.

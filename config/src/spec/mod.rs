@@ -96,6 +96,26 @@ pub enum ImageType {
     Container,
 }
 
+impl ImageType {
+    /// Returns its name in templates.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Img => "img",
+            Self::Iso => "iso",
+            Self::Wsl2 => "wsl2",
+            Self::Container => "container",
+        }
+    }
+
+    /// Returns whether such an image starts with a kernel of its own.
+    #[must_use]
+    pub fn has_kernel(self) -> bool {
+        !matches!(self, Self::Wsl2 | Self::Container)
+    }
+}
+
 /// What a distribution calls things: facts from `config/osv/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProviderFacts {

@@ -1,17 +1,14 @@
 //! `disk.artifacts`: the output files.
 
 use super::Context;
+use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, ArtifactName, CompressionName, Layer, Located};
+use crate::source::Origin;
 use crate::spec::{ArtifactFormat, ArtifactSpec, Compression, ImageType};
 
-/// Returns the output files: the disk itself when the template names none.
+/// Returns the output files: the usual one of the image type when the template names none.
 pub(crate) fn artifacts(layer: &Layer, cx: &mut Context<'_>) -> Vec<ArtifactSpec> {
-    let (fallback, given) = match cx.image_type {
-        ImageType::Raw => (ArtifactFormat::Raw, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
-        ImageType::Container => (ArtifactFormat::Oci, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
-        ImageType::Wsl2 => (ArtifactFormat::Wsl2, layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref())),
-        ImageType::Img | ImageType::Iso => (ArtifactFormat::Raw, None),
-    };
+    let given = layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref());
     let mut artifacts = Vec::new();
     for artifact in given.map_or(&[][..], |list| list.value()) {
         let Some(spec) = self::artifact(artifact, cx) else { continue };
@@ -22,7 +19,13 @@ pub(crate) fn artifacts(layer: &Layer, cx: &mut Context<'_>) -> Vec<ArtifactSpec
         }
     }
     if artifacts.is_empty() {
-        artifacts.push(ArtifactSpec { format: fallback, compression: Compression::None });
+        let (format, compression) = match cx.image_type {
+            ImageType::Raw | ImageType::Iso => (ArtifactFormat::Raw, Compression::None),
+            ImageType::Container => (ArtifactFormat::Oci, Compression::None),
+            ImageType::Wsl2 => (ArtifactFormat::Wsl2, Compression::None),
+            ImageType::Img => (ArtifactFormat::Initrd, Compression::Zstd),
+        };
+        artifacts.push(ArtifactSpec { format, compression });
     }
     artifacts
 }
@@ -43,17 +46,56 @@ fn artifact(given: &Located<layer::Artifact>, cx: &mut Context<'_>) -> Option<Ar
         ArtifactName::Tar if cx.image_type == ImageType::Wsl2 => ArtifactFormat::Wsl2,
         ArtifactName::Tar => ArtifactFormat::Tar,
         ArtifactName::Oci => ArtifactFormat::Oci,
+        ArtifactName::Initrd => ArtifactFormat::Initrd,
     };
-    if format == ArtifactFormat::Squashfs {
-        let reason = "a root filesystem alone cannot be written as SquashFS yet; use `ext4`, `tar` or `oci`";
-        cx.unsupported(name.origin, "disk.artifacts[].type", reason);
-    }
+    check_source(format, name.origin, cx);
     let compression = match given.compression.as_ref().map(|compression| *compression.value()) {
+        None if format == ArtifactFormat::Initrd => Compression::Zstd,
         None | Some(CompressionName::None) => Compression::None,
         Some(CompressionName::Gz | CompressionName::Gzip) => Compression::Gz,
         Some(CompressionName::Xz) => Compression::Xz,
         Some(CompressionName::Zstd) => Compression::Zstd,
         Some(CompressionName::Bz2) => Compression::Bz2,
     };
-    Some(ArtifactSpec { format, compression })
+    let origin = given.compression.as_ref().map_or(given.origin, |compression| compression.origin);
+    Some(ArtifactSpec { format, compression: fitting(format, compression, origin, cx) })
+}
+
+/// Checks that an image of this type has what an output file is made of.
+fn check_source(format: ArtifactFormat, origin: Origin, cx: &mut Context<'_>) {
+    const BARE: [ArtifactFormat; 4] = [ArtifactFormat::Tar, ArtifactFormat::Oci, ArtifactFormat::Squashfs, ArtifactFormat::Ext4];
+    let (of_it, allowed): (bool, &[&str]) = match cx.image_type {
+        // What goes into an ISO is not known yet; it is refused as a whole.
+        ImageType::Iso => return,
+        ImageType::Raw => (
+            format != ArtifactFormat::Initrd,
+            &["raw", "qcow2", "vhd", "vhd-dynamic", "vhdx", "vmdk", "vmdk-stream", "vdi", "ext4", "squashfs", "tar", "oci"],
+        ),
+        ImageType::Container => (BARE.contains(&format), &["oci", "tar", "squashfs", "ext4"]),
+        ImageType::Wsl2 => (BARE.contains(&format) || format == ArtifactFormat::Wsl2, &["tar", "oci", "squashfs", "ext4"]),
+        ImageType::Img => (BARE.contains(&format) || format == ArtifactFormat::Initrd, &["initrd", "tar", "oci", "squashfs", "ext4"]),
+    };
+    if !of_it {
+        let message = match format {
+            ArtifactFormat::Initrd => "an initramfs of the whole system is what `imageType: img` makes".to_owned(),
+            _ => format!("an image of type `{}` has no disk", cx.image_type.name()),
+        };
+        let finding = Finding::error(Code::Contradiction, message);
+        cx.report(finding.allowed(allowed.iter().copied()), origin, "disk.artifacts[].type");
+    }
+}
+
+/// Returns the compression of a file whose readers do not take every one.
+fn fitting(format: ArtifactFormat, compression: Compression, origin: Origin, cx: &mut Context<'_>) -> Compression {
+    let (message, allowed): (_, &[&str]) = match (format, compression) {
+        // Part of the format.
+        (ArtifactFormat::Wsl2, Compression::Gz | Compression::None) => return Compression::None,
+        (ArtifactFormat::Wsl2, _) => ("a WSL distribution is compressed with gzip", &["gz"]),
+        (ArtifactFormat::Initrd, Compression::Bz2) => {
+            ("not every kernel decompresses an initramfs of this kind", &["zstd", "gz", "xz", "none"])
+        }
+        _ => return compression,
+    };
+    cx.report(Finding::error(Code::Contradiction, message).allowed(allowed.iter().copied()), origin, "disk.artifacts[].compression");
+    compression
 }

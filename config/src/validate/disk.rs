@@ -1,7 +1,7 @@
 //! `disk`: the table, what its partitions are together, and the output files. One partition by itself is checked in
 //! [`super::partition`], where they lie in [`super::layout`].
 
-use super::{Context, layout, mbr, partition};
+use super::{Context, diskless, layout, mbr, partition};
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, Layer, Located};
 use crate::source::Origin;
@@ -14,6 +14,9 @@ pub(crate) const SMALLEST_FAT32: ByteSize = ByteSize::mib(34);
 /// Returns the disk; none for images without one.
 pub(crate) fn disk(layer: &Layer, bootloader: Option<Bootloader>, cx: &mut Context<'_>) -> Option<Disk> {
     if cx.image_type != ImageType::Raw {
+        if cx.image_type != ImageType::Iso {
+            diskless::check(layer, cx);
+        }
         return None;
     }
     let Some(disk) = &layer.disk else {

@@ -9,6 +9,7 @@
 mod accounts;
 mod artifacts;
 mod disk;
+mod diskless;
 mod layout;
 mod mbr;
 mod network;

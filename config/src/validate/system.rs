@@ -136,7 +136,7 @@ fn kernel(
     packages: &mut Vec<PackageRequest>,
     cx: &mut Context<'_>,
 ) -> Option<Kernel> {
-    if matches!(cx.image_type, ImageType::Wsl2 | ImageType::Container) {
+    if !cx.image_type.has_kernel() {
         return None;
     }
     let none = layer::Kernel::default();

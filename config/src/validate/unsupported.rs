@@ -15,15 +15,10 @@ pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
 
 fn target(layer: &Layer, cx: &mut Context<'_>) {
     let Some(target) = &layer.target else { return };
-    let kind = match cx.image_type {
-        ImageType::Raw => return,
-        ImageType::Img => "initramfs images (`img`)",
-        ImageType::Iso => "installer images (`iso`)",
-        ImageType::Wsl2 => "WSL 2 images (`wsl2`)",
-        ImageType::Container => "container images (`container`)",
-    };
-    let origin = target.image_type.as_ref().map_or(target.origin, |image_type| image_type.origin);
-    cx.unsupported(origin, "target.imageType", format!("{kind} cannot be built yet; use `raw`"));
+    if cx.image_type == ImageType::Iso {
+        let origin = target.image_type.as_ref().map_or(target.origin, |image_type| image_type.origin);
+        cx.unsupported(origin, "target.imageType", "installer images (`iso`) cannot be built yet; use `raw`");
+    }
 }
 
 fn overlay(layer: &Layer, cx: &mut Context<'_>) {
@@ -72,8 +67,8 @@ fn installer(layer: &Layer, cx: &mut Context<'_>) {
         let reason = "package descriptions are made by oic itself; leave it out";
         cx.unsupported(list.origin, "sbomPackageMetadata", reason);
     }
-    let raw = cx.image_type == ImageType::Raw;
-    if let Some(disk) = layer.disk.as_ref().filter(|_| raw) {
+    let has_no_installer = cx.image_type != ImageType::Iso;
+    if let Some(disk) = layer.disk.as_ref().filter(|_| cx.image_type == ImageType::Raw) {
         if let Some(path) = &disk.path {
             cx.unsupported(path.origin, "disk.path", "a raw image is a file: `path` is the disk of an installer; leave it out");
         }
@@ -82,7 +77,7 @@ fn installer(layer: &Layer, cx: &mut Context<'_>) {
         }
     }
     let initramfs = layer.system_config.as_ref().and_then(|system| system.initramfs.as_ref());
-    if let Some(initramfs) = initramfs.filter(|_| raw) {
+    if let Some(initramfs) = initramfs.filter(|_| has_no_installer) {
         cx.unsupported(initramfs.origin, "systemConfig.initramfs", "an initramfs template belongs to an installer; leave it out");
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     failure,
     rootfs::{Ownership, Rootfs},
     runner::Context,
+    shortcut,
     standin::StandIns,
     target,
 };
@@ -40,14 +41,18 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
     if let Some(generator) = find_generator(rootfs) {
         include_modules(generator, &plan.modules, rootfs)?;
         target::note_accesses(true)?;
-        let _stand_ins = match (plan.compression, generator) {
-            (InitramfsCompression::Host, Generator::InitramfsTools) => Some(StandIns::cover(rootfs, &[])?.also_keeping_real(&COMPRESSORS)?),
-            _ => None,
-        };
+        let mut stand_ins = StandIns::cover(rootfs, &[])?;
+        if generator == Generator::InitramfsTools {
+            stand_ins = stand_ins.also_shortened(&shortcut::INITRAMFS)?;
+            if plan.compression == InitramfsCompression::Host {
+                stand_ins = stand_ins.also_keeping_real(&COMPRESSORS)?;
+            }
+        }
         for (index, release) in kernels.iter().enumerate() {
             context.shell.events.progress(index, kernels.len(), release);
             generate(generator, release, plan.compression, context)?;
         }
+        drop(stand_ins);
         target::note_accesses(false)?;
     }
     check(&kernels, plan.required, context)

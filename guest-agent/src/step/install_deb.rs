@@ -19,11 +19,12 @@ use super::{
     status::{self, ADMIN, INSTALLED},
 };
 use crate::{
-    applet::CA_CERTIFICATES,
+    applet::{CA_CERTIFICATES, UNIT_HELPER},
     exec::Program,
     failure,
     rootfs::{Handle, Rootfs},
     runner::Context,
+    shortcut,
     standin::StandIns,
     target::STORE_INSIDE,
 };
@@ -66,7 +67,10 @@ fn unconfigured<'p>(packages: &'p [String], status: &str) -> Vec<&'p str> {
 
 /// Covers the programs that must do nothing.
 fn stand_in(rootfs: &Rootfs) -> Result<StandIns<'_>, AgentError> {
-    StandIns::cover(rootfs, &WITHOUT_EFFECT)?.also(POLICY)?.also_keeping_real(&[CA_CERTIFICATES])
+    StandIns::cover(rootfs, &WITHOUT_EFFECT)?
+        .also(POLICY)?
+        .also_keeping_real(&[CA_CERTIFICATES, UNIT_HELPER])?
+        .also_shortened(&shortcut::CERTIFICATES)
 }
 
 /// Has dpkg configure packages.

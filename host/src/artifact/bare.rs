@@ -1,7 +1,10 @@
-//! Output files that hold a root filesystem and no disk: a tar archive, a container image, an ext4 filesystem.
+//! Output files that hold a root filesystem and no disk: a tar archive, a container image, a filesystem by itself, a
+//! distribution for WSL, an initramfs.
 //!
-//! They are made from the tree that the disk's partitions are made from, before it is split at mount points: everything that is
+//! They are made from the tree that a disk's partitions are made from, before it is split at mount points: everything that is
 //! below `/` in the running system, boot files of the EFI system partition aside.
+//!
+//! An initramfs of a whole system is three files: the archive, the kernel, and the text of the kernel's command line.
 //!
 //! A container image is one archive that is both an OCI image layout and what `docker load` takes:
 //!
@@ -16,23 +19,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oic_config::spec::Arch;
+use oic_config::spec::{Arch, Compression, Filesystem};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
+    boot::initramfs::Compressor,
     digest::Sha256Digest,
     disk::{
-        ext4::{self, Ext4Error, Ext4Options, Ext4Tools, Profile},
+        DiskTools,
+        ext4::{self, Ext4Error, Ext4Options, Profile},
         layout,
+        packed::{self, PackError},
     },
     report::spdx,
     rootfs::{
         Content, RootTree, TreeError,
+        cpio::{self, CpioWriteError},
         tar::{self, TarWriteError},
         tree::Metadata,
     },
 };
+
+/// The level that WSL distributions are compressed with.
+const GZIP_LEVEL: u32 = 6;
 
 /// Why a root filesystem cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +74,25 @@ pub enum BareError {
         /// Why.
         source: Ext4Error,
     },
+    /// The packed filesystem cannot be made.
+    #[error("cannot make the filesystem `{}`", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PackError,
+    },
+    /// The initramfs cannot be written.
+    #[error("cannot write the initramfs `{}`", path.display())]
+    Initramfs {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CpioWriteError,
+    },
+    /// There is no kernel to go with an initramfs.
+    #[error("an initramfs is to be written for an image without a kernel")]
+    NoKernel,
 }
 
 /// A root filesystem and what outputs say about it.
@@ -81,8 +110,19 @@ pub struct BareRoot<'a> {
     pub epoch: u64,
     /// UUID of a filesystem that is made.
     pub uuid: Uuid,
-    /// Makers of ext4.
-    pub tools: &'a Ext4Tools,
+    /// Makers of filesystems.
+    pub tools: &'a DiskTools,
+    /// What starts the root filesystem where that is an initramfs.
+    pub kernel: Option<BareKernel>,
+}
+
+/// A kernel that is an output file of its own.
+#[derive(Debug, Clone)]
+pub struct BareKernel {
+    /// The kernel.
+    pub content: Content,
+    /// Its command line.
+    pub cmdline: String,
 }
 
 impl BareRoot<'_> {
@@ -105,8 +145,63 @@ impl BareRoot<'_> {
     pub fn ext4(&self, path: &Path) -> Result<(), BareError> {
         let size = layout::with_headroom(ext4::minimal_size(self.tree, Profile::Ext4));
         let options = Ext4Options { profile: Profile::Ext4, uuid: self.uuid, label: None, epoch: self.epoch };
-        let made = ext4::make(self.tools, self.tree, path, 0, size, &options);
+        let made = ext4::make(&self.tools.ext4, self.tree, path, 0, size, &options);
         made.map_err(|source| BareError::Ext4 { path: path.to_owned(), source })
+    }
+
+    /// Writes a SquashFS filesystem.
+    ///
+    /// # Errors
+    /// Fails when a content cannot be read or `mksquashfs` fails.
+    pub fn squashfs(&self, path: &Path) -> Result<(), BareError> {
+        File::create(path).map_err(|source| BareError::File { path: path.to_owned(), source })?;
+        let made = packed::make(self.tools, Filesystem::Squashfs, self.tree, path, self.uuid, self.epoch);
+        made.map_err(|source| BareError::Packed { path: path.to_owned(), source })
+    }
+
+    /// Writes a distribution for WSL: a tar archive, compressed with gzip.
+    ///
+    /// # Errors
+    /// Fails when a content cannot be read or the file cannot be written.
+    pub fn wsl(&self, path: &Path) -> Result<(), BareError> {
+        let failed = |source| BareError::File { path: path.to_owned(), source };
+        let output = BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?);
+        let mut encoder = flate2::write::GzEncoder::new(output, flate2::Compression::new(GZIP_LEVEL));
+        tar::write_tree(self.tree, &mut encoder).map_err(|source| BareError::Archive { path: path.to_owned(), source })?;
+        encoder.finish().and_then(|mut output| output.flush()).map_err(failed)
+    }
+
+    /// Writes an initramfs.
+    ///
+    /// # Errors
+    /// Fails when a content cannot be read, is too large, or the file cannot be written.
+    pub fn initramfs(&self, path: &Path, compression: Compression) -> Result<(), BareError> {
+        let failed = |source| BareError::File { path: path.to_owned(), source };
+        let mut output = BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?);
+        let compressor = match compression {
+            Compression::Zstd => Some(Compressor::Zstd),
+            Compression::Xz => Some(Compressor::Xz),
+            Compression::Gz => Some(Compressor::Gzip),
+            Compression::None | Compression::Bz2 => None,
+        };
+        let written = match compressor {
+            Some(compressor) => compressor.stream(&mut output, |mut output| cpio::write_tree(self.tree, &mut output)),
+            None => cpio::write_tree(self.tree, &mut output),
+        };
+        written.map_err(|source| BareError::Initramfs { path: path.to_owned(), source })?;
+        output.flush().map_err(failed)
+    }
+
+    /// Writes the kernel that starts the initramfs, and its command line.
+    ///
+    /// # Errors
+    /// Fails when there is none, it cannot be read or a file cannot be written.
+    pub fn kernel(&self, kernel_path: &Path, cmdline_path: &Path) -> Result<(), BareError> {
+        let kernel = self.kernel.as_ref().ok_or(BareError::NoKernel)?;
+        let copied = File::create(kernel_path).and_then(|mut file| io::copy(&mut kernel.content.reader(), &mut file));
+        copied.map_err(|source| BareError::File { path: kernel_path.to_owned(), source })?;
+        let written = std::fs::write(cmdline_path, format!("{}\n", kernel.cmdline));
+        written.map_err(|source| BareError::File { path: cmdline_path.to_owned(), source })
     }
 
     /// Writes a container image.

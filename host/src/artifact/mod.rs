@@ -28,7 +28,7 @@ use rayon::prelude::*;
 use bare::{BareError, BareRoot};
 
 /// Every format.
-const ALL: [ArtifactFormat; 13] = [
+const ALL: [ArtifactFormat; 14] = [
     ArtifactFormat::Raw,
     ArtifactFormat::Qcow2,
     ArtifactFormat::Vhd,
@@ -42,7 +42,15 @@ const ALL: [ArtifactFormat; 13] = [
     ArtifactFormat::Tar,
     ArtifactFormat::Oci,
     ArtifactFormat::Wsl2,
+    ArtifactFormat::Initrd,
 ];
+
+/// The ends of the names of the kernel and the command line that go with an initramfs.
+pub const KERNEL_SUFFIX: &str = ".vmlinuz";
+/// See [`KERNEL_SUFFIX`].
+pub const CMDLINE_SUFFIX: &str = ".cmdline";
+/// The end of an initramfs's name, without compression.
+pub const INITRD_SUFFIX: &str = ".initrd";
 
 /// Why an output file cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +88,8 @@ pub fn disk_format(format: ArtifactFormat) -> Option<Format> {
         ArtifactFormat::Vmdk => Some(Format::Vmdk),
         ArtifactFormat::VmdkStream => Some(Format::VmdkStream),
         ArtifactFormat::Vdi => Some(Format::Vdi),
-        ArtifactFormat::Ext4 | ArtifactFormat::Squashfs | ArtifactFormat::Tar | ArtifactFormat::Oci | ArtifactFormat::Wsl2 => None,
+        ArtifactFormat::Ext4 | ArtifactFormat::Squashfs | ArtifactFormat::Tar | ArtifactFormat::Oci => None,
+        ArtifactFormat::Wsl2 | ArtifactFormat::Initrd => None,
     }
 }
 
@@ -113,6 +122,7 @@ fn suffix(format: ArtifactFormat) -> &'static str {
         ArtifactFormat::Tar => ".tar",
         ArtifactFormat::Oci => ".oci.tar",
         ArtifactFormat::Wsl2 => ".wsl",
+        ArtifactFormat::Initrd => INITRD_SUFFIX,
     }
 }
 
@@ -135,13 +145,13 @@ pub fn format_in_name(name: &str) -> Option<&str> {
 /// The names of output files, by what they are made from.
 type Names = Result<Vec<Vec<String>>, ArtifactError>;
 
-/// Makes all output files of a raw disk, and of the root filesystem on it, in a folder and returns their names. The raw disk is
-/// gone afterwards: it has been renamed if it is wanted as it is, and removed if not.
+/// Makes all output files of a raw disk, where there is one, and of the root filesystem in a folder and returns their names. The
+/// raw disk is gone afterwards: it has been renamed if it is wanted as it is, and removed if not.
 ///
 /// # Errors
 /// Fails when a format is made of neither, or files cannot be read or written.
 pub fn emit_all(
-    raw: &Path,
+    raw: Option<&Path>,
     root: Option<&BareRoot<'_>>,
     specs: &[ArtifactSpec],
     folder: &Path,
@@ -151,27 +161,30 @@ pub fn emit_all(
     let mut formats: BTreeMap<Format, Vec<ArtifactSpec>> = BTreeMap::new();
     let mut bare: BTreeMap<&str, Vec<ArtifactSpec>> = BTreeMap::new();
     for spec in specs {
-        match (disk_format(spec.format), root, spec.format) {
-            (Some(format), ..) => formats.entry(format).or_default().push(*spec),
-            (None, Some(_), ArtifactFormat::Ext4 | ArtifactFormat::Tar | ArtifactFormat::Oci) => {
-                bare.entry(suffix(spec.format)).or_default().push(*spec);
-            }
+        match (disk_format(spec.format), raw, root) {
+            (Some(format), Some(_), _) => formats.entry(format).or_default().push(*spec),
+            (None, _, Some(_)) => bare.entry(suffix(spec.format)).or_default().push(*spec),
             _ => return Err(ArtifactError::NoSource { format: spec.format }),
         }
     }
-    let disk = SparseFile::open(raw).map_err(|source| ArtifactError::Io { operation: "read", path: raw.to_owned(), source })?;
-    let emit = |(format, specs): (&Format, &Vec<ArtifactSpec>)| emit(&disk, *format, specs, folder, base, epoch);
+    let open = |raw: &Path| SparseFile::open(raw).map_err(|source| ArtifactError::Io { operation: "read", path: raw.to_owned(), source });
+    let disk = raw.map(open).transpose()?;
+    let emit = |(format, specs): (&Format, &Vec<ArtifactSpec>)| {
+        disk.as_ref().map_or_else(|| Ok(Vec::new()), |disk| emit(disk, *format, specs, folder, base, epoch))
+    };
     let emit_bare = |specs: &Vec<ArtifactSpec>| root.map_or_else(|| Ok(Vec::new()), |root| emit_root(root, specs, folder, base));
     let (disks, roots): (Names, Names) =
         rayon::join(|| formats.par_iter().map(emit).collect(), || bare.par_iter().map(|(_, specs)| emit_bare(specs)).collect());
     let mut names = [disks?.concat(), roots?.concat()].concat();
-    match specs.iter().find(|spec| spec.format == ArtifactFormat::Raw && spec.compression == Compression::None) {
-        Some(spec) => {
+    let plain_raw = specs.iter().find(|spec| spec.format == ArtifactFormat::Raw && spec.compression == Compression::None);
+    match (raw, plain_raw) {
+        (Some(raw), Some(spec)) => {
             let name = file_name(base, *spec);
             rename(raw, &folder.join(&name))?;
             names.push(name);
         }
-        None => remove(raw)?,
+        (Some(raw), None) => remove(raw)?,
+        (None, _) => {}
     }
     names.sort();
     names.dedup();
@@ -205,14 +218,33 @@ fn emit_root(root: &BareRoot<'_>, specs: &[ArtifactSpec], folder: &Path, base: &
     let (plain, compressed): (Vec<ArtifactSpec>, Vec<ArtifactSpec>) =
         specs.iter().copied().partition(|spec| spec.compression == Compression::None);
     let Some(spec) = specs.first() else { return Ok(Vec::new()) };
+    if spec.format == ArtifactFormat::Initrd {
+        return emit_initramfs(root, specs, folder, base);
+    }
     let name = file_name(base, ArtifactSpec { compression: Compression::None, ..*spec });
     let path = folder.join(&name);
     match spec.format {
         ArtifactFormat::Ext4 => root.ext4(&path)?,
         ArtifactFormat::Oci => root.oci(&path)?,
+        ArtifactFormat::Squashfs => root.squashfs(&path)?,
+        ArtifactFormat::Wsl2 => root.wsl(&path)?,
         _ => root.tar(&path)?,
     }
     packed(&path, name, &plain, &compressed, folder, base)
+}
+
+/// Makes initramfs images and the kernel that starts them.
+fn emit_initramfs(root: &BareRoot<'_>, specs: &[ArtifactSpec], folder: &Path, base: &str) -> Result<Vec<String>, ArtifactError> {
+    let one = |spec: &ArtifactSpec| {
+        let name = file_name(base, *spec);
+        root.initramfs(&folder.join(&name), spec.compression)?;
+        Ok(name)
+    };
+    let mut names: Vec<String> = specs.par_iter().map(one).collect::<Result<_, ArtifactError>>()?;
+    let own = [KERNEL_SUFFIX, CMDLINE_SUFFIX].map(|suffix| format!("{base}{suffix}"));
+    root.kernel(&folder.join(&own[0]), &folder.join(&own[1]))?;
+    names.extend(own);
+    Ok(names)
 }
 
 /// Compresses a finished file as often as it is wanted, and removes it where it is not wanted itself.
@@ -249,9 +281,10 @@ fn compress_all(file: &SparseFile, specs: &[ArtifactSpec], folder: &Path, base: 
 pub(crate) fn place(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ArtifactError> {
     let failed = |source| ArtifactError::Io { operation: "write", path: path.to_owned(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".oic-").tempfile_in(folder).map_err(failed)?;
+    // Readable as far as the umask lets it: outputs are no secrets of their maker.
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".oic-").permissions(permissions).tempfile_in(folder).map_err(failed)?;
     write(file.as_file_mut()).map_err(failed)?;
-    file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }

@@ -4,9 +4,9 @@
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`). Generators compress the last one only: what comes before is
 //! microcode, which the kernel reads before it can decompress anything, and modules that are compressed already.
 
-use std::io::{self, Write as _};
+use std::io;
 
-use crate::rootfs::RootTree;
+use crate::rootfs::{Content, RootTree};
 
 /// How every entry of an archive in the newc format begins; the second has checksums.
 const MAGIC: [&[u8]; 2] = [b"070701", b"070702"];
@@ -14,6 +14,11 @@ const MAGIC: [&[u8]; 2] = [b"070701", b"070702"];
 const COMPRESSED: [&[u8]; 7] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x5d\0\0", b"\x02\x21\x4c\x18", b"BZh", b"\x89LZO"];
 /// The length of an entry's header.
 const HEADER: usize = 110;
+/// Where a header has the size of the content, and that of the name.
+const SIZE: std::ops::Range<usize> = 54..62;
+const NAME_SIZE: std::ops::Range<usize> = 94..102;
+/// The unit in which cpio writes archives.
+const BLOCK: u64 = 512;
 /// The name of the entry that ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!\0";
 /// The level that initramfs-tools gives zstd.
@@ -51,7 +56,10 @@ pub enum InitramfsError {
     },
     /// Compressing failed.
     #[error("cannot compress")]
-    Compress(#[from] io::Error),
+    Compress(#[source] io::Error),
+    /// It cannot be read.
+    #[error("cannot read it")]
+    Read(#[from] io::Error),
 }
 
 impl Compressor {
@@ -82,29 +90,138 @@ impl Compressor {
     }
 
     fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut compressed = Vec::new();
+        self.stream(&mut compressed, |output| output.write_all(bytes))?;
+        Ok(compressed)
+    }
+
+    /// Compresses what `write` writes, as one stream: the kernel takes no sequence of them.
+    ///
+    /// # Errors
+    /// Fails when writing does.
+    pub fn stream<E: From<io::Error>>(
+        self,
+        output: impl io::Write,
+        write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>,
+    ) -> Result<(), E> {
         match self {
             Self::Zstd => {
-                let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+                let mut encoder = zstd::Encoder::new(output, ZSTD_LEVEL)?;
                 // With any number of workers but none, the bytes do not depend on how many there are.
                 encoder.multithread(std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)))?;
                 encoder.include_checksum(true)?;
-                encoder.write_all(bytes)?;
-                encoder.finish()
+                write(&mut encoder)?;
+                encoder.finish()?;
             }
             Self::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
-                encoder.write_all(bytes)?;
-                encoder.finish()
+                let mut encoder = flate2::write::GzEncoder::new(output, flate2::Compression::new(GZIP_LEVEL));
+                write(&mut encoder)?;
+                encoder.finish()?;
             }
             Self::Xz => {
                 // The kernel's decompressor knows CRC32 only.
-                let stream = liblzma::stream::Stream::new_easy_encoder(6, liblzma::stream::Check::Crc32)?;
-                let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
-                encoder.write_all(bytes)?;
-                encoder.finish()
+                let stream = liblzma::stream::Stream::new_easy_encoder(6, liblzma::stream::Check::Crc32).map_err(io::Error::from)?;
+                let mut encoder = liblzma::write::XzEncoder::new_stream(output, stream);
+                write(&mut encoder)?;
+                encoder.finish()?;
             }
         }
+        Ok(())
     }
+}
+
+/// Returns the initramfs with other contents for some of its files: those for which `replace` has one.
+///
+/// # Errors
+/// Fails when the archives are malformed, or reading or `replace` does.
+pub fn replace_contents(initramfs: &Content, replace: impl Fn(&[u8]) -> io::Result<Option<Vec<u8>>>) -> Result<Vec<u8>, InitramfsError> {
+    let mut output = Vec::with_capacity(usize::try_from(initramfs.size()).unwrap_or(0) / 4);
+    let mut offset = 0;
+    while let Some(next) = next_archive(initramfs, offset, &mut output)? {
+        let (start, begins) = (next, output.len());
+        offset = copy_archive(initramfs, start, &mut output, &replace)?;
+        // cpio fills its last block. What follows is zeros or the next archive.
+        if initramfs.size().min(end_of_zeros(initramfs, offset)?) - start >= (offset - start).next_multiple_of(BLOCK) {
+            offset = start + (offset - start).next_multiple_of(BLOCK);
+            output.resize(begins + (output.len() - begins).next_multiple_of(BLOCK as usize), 0);
+        }
+    }
+    Ok(output)
+}
+
+/// Copies zeros up to the next archive and returns where that is; copies what is none to the end.
+fn next_archive(initramfs: &Content, offset: u64, output: &mut Vec<u8>) -> Result<Option<u64>, InitramfsError> {
+    let next = end_of_zeros(initramfs, offset)?;
+    output.resize(output.len() + (next - offset) as usize, 0);
+    let mut begin = vec![0; (initramfs.size() - next).min(MAGIC[0].len() as u64) as usize];
+    initramfs.read_exact_at(&mut begin, next)?;
+    if is_archive(&begin) {
+        return Ok(Some(next));
+    }
+    let copied = output.len();
+    output.resize(copied + (initramfs.size() - next) as usize, 0);
+    initramfs.read_exact_at(&mut output[copied..], next)?;
+    Ok(None)
+}
+
+/// Returns where the first byte is from an offset on that is not zero.
+fn end_of_zeros(initramfs: &Content, mut offset: u64) -> io::Result<u64> {
+    let mut piece = vec![0; BLOCK as usize];
+    while offset < initramfs.size() {
+        piece.truncate((initramfs.size() - offset).min(BLOCK) as usize);
+        initramfs.read_exact_at(&mut piece, offset)?;
+        match piece.iter().position(|byte| *byte != 0) {
+            Some(zeros) => return Ok(offset + zeros as u64),
+            None => offset += piece.len() as u64,
+        }
+    }
+    Ok(offset)
+}
+
+/// Copies an archive with its contents replaced, and returns where it ends.
+fn copy_archive(
+    initramfs: &Content,
+    start: u64,
+    output: &mut Vec<u8>,
+    replace: &impl Fn(&[u8]) -> io::Result<Option<Vec<u8>>>,
+) -> Result<u64, InitramfsError> {
+    let mut offset = start;
+    loop {
+        let malformed = |reason| InitramfsError::Malformed { reason, offset: usize::try_from(offset).unwrap_or(usize::MAX) };
+        let read = |from: u64, length: usize| {
+            let end = from.checked_add(length as u64).filter(|end| *end <= initramfs.size());
+            end.ok_or_else(|| malformed("an entry is cut short"))?;
+            let mut bytes = vec![0; length];
+            initramfs.read_exact_at(&mut bytes, from)?;
+            Ok::<_, InitramfsError>(bytes)
+        };
+        let mut header = read(offset, HEADER)?;
+        let (size, name) = sizes(&header).map_err(malformed)?;
+        let name = read(offset + HEADER as u64, name)?;
+        let data = (offset + HEADER as u64 + name.len() as u64).next_multiple_of(4);
+        let mut content = read(data, size)?;
+        offset = (data + size as u64).next_multiple_of(4).min(initramfs.size());
+        if let Some(other) = replace(&content)? {
+            header[SIZE].copy_from_slice(format!("{:08X}", other.len()).as_bytes());
+            content = other;
+        }
+        for part in [[&header[..], &name].concat(), content] {
+            output.extend(part);
+            output.resize(output.len().next_multiple_of(4), 0);
+        }
+        if name == TRAILER {
+            return Ok(offset);
+        }
+    }
+}
+
+/// Returns the sizes of an entry's content and name.
+fn sizes(header: &[u8]) -> Result<(usize, usize), &'static str> {
+    if !is_archive(header) {
+        return Err("no entry begins");
+    }
+    let field = |range: std::ops::Range<usize>| usize::from_str_radix(std::str::from_utf8(&header[range]).ok()?, 16).ok();
+    field(SIZE).zip(field(NAME_SIZE)).ok_or("a size is no number")
 }
 
 /// Returns the initramfs with its last archive compressed. One that is compressed already is returned as it is.
@@ -114,7 +231,7 @@ impl Compressor {
 pub fn compress(bytes: &[u8], compressor: Compressor) -> Result<Vec<u8>, InitramfsError> {
     let Some(last) = last_archive(bytes)? else { return Ok(bytes.to_vec()) };
     let mut output = bytes[..last].to_vec();
-    output.extend(compressor.compress(&bytes[last..])?);
+    output.extend(compressor.compress(&bytes[last..]).map_err(InitramfsError::Compress)?);
     Ok(output)
 }
 
@@ -145,14 +262,7 @@ fn archive_end(bytes: &[u8], start: usize) -> Result<usize, InitramfsError> {
     loop {
         let malformed = |reason| InitramfsError::Malformed { reason, offset };
         let header = bytes.get(offset..offset + HEADER).ok_or_else(|| malformed("an entry is cut short"))?;
-        if !is_archive(header) {
-            return Err(malformed("no entry begins"));
-        }
-        let field = |index: usize| {
-            let digits = std::str::from_utf8(&header[6 + index * 8..14 + index * 8]).ok()?;
-            usize::from_str_radix(digits, 16).ok()
-        };
-        let (size, name) = field(6).zip(field(11)).ok_or_else(|| malformed("a size is no number"))?;
+        let (size, name) = sizes(header).map_err(malformed)?;
         let data = align(offset + HEADER + name);
         let end = align(data + size);
         if bytes.len() < data + size {
@@ -205,6 +315,31 @@ mod tests {
         let gzip = compress(&main, Compressor::Gzip).unwrap();
         assert_eq!(gzip[..2], [0x1f, 0x8b]);
         assert_eq!(gzip[4..8], [0; 4], "no time in the header");
+    }
+
+    #[test]
+    fn contents_are_replaced_as_if_they_had_been_packed() {
+        let packed = |content: &[u8], pads: bool| {
+            let mut bytes = [entry("a", content), entry("b", b"stays"), entry("TRAILER!!!", b"")].concat();
+            if pads {
+                bytes.resize(bytes.len().next_multiple_of(512), 0);
+            }
+            bytes
+        };
+        let (long, short) = ([b'x'; 1500], b"short".to_vec());
+        let replace = |bytes: &[u8]| Ok((bytes == long).then(|| short.clone()));
+        let replaced = |bytes: Vec<u8>| replace_contents(&Content::bytes(bytes), replace).unwrap();
+        let early = [archive("microcode"), vec![0; 1024]].concat();
+        for pads in [true, false] {
+            for end in [&b""[..], b"\x28\xb5\x2f\xfd and so on", &archive("main")] {
+                let whole = |content: &[u8]| [&early, &packed(content, pads), end].concat();
+                assert_eq!(replaced(whole(&long)), whole(&short), "{pads} {end:?}");
+                assert_eq!(replaced(whole(b"other")), whole(b"other"));
+            }
+        }
+        assert_eq!(replaced(b"\x1f\x8b compressed as a whole".to_vec()), b"\x1f\x8b compressed as a whole");
+        let cut = Content::bytes(packed(&long, true)[..700].to_vec());
+        assert!(matches!(replace_contents(&cut, replace), Err(InitramfsError::Malformed { .. })));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! From the finished root disk to the disk of the image.
+//! From the finished root disk to the disk of the image, or to what an image without a disk is made of.
 //!
 //! ```text
 //! root disk ──read_tree──► RootTree ──clean──► RootTree ──boot files──► ESP tree
@@ -13,11 +13,13 @@ use std::{
 };
 
 use oic_config::{
-    spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, Kernel, Partition, PartitionType},
+    spec::{BootloaderProvider, Disk, Filesystem, ImageSpec, ImageType, Kernel, Partition, PartitionType},
     units::ByteSize,
 };
 
+use super::plain_modules::PlainModules;
 use crate::{
+    artifact::bare::BareKernel,
     boot::{
         self, BootError, BootInput, BootKernel, OsRelease,
         grub::{self, BootVolume, bios::BiosProgram},
@@ -92,6 +94,12 @@ const RPM_SHARED_MEMORY: [&str; 2] = ["/usr/lib/sysimage/rpm/rpmdb.sqlite-shm", 
 /// dpkg's database, which tells the families apart.
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 
+/// What whoever runs a root filesystem writes for it: WSL and container engines would write through a link to another place.
+const GIVEN_BY_RUNTIME: &[&str] = &["/etc/resolv.conf"];
+
+/// Where the first program of a system is, the first one that is there.
+const INIT: [&str; 2] = ["/sbin/init", "/usr/lib/systemd/systemd"];
+
 /// The file that holds the identity of a machine: empty, the first boot fills it.
 const MACHINE_ID: &str = "/etc/machine-id";
 
@@ -140,6 +148,9 @@ pub enum FinishError {
     /// The disk cannot be made.
     #[error("cannot make the disk")]
     Image(#[from] ImageError),
+    /// An initramfs has no first program.
+    #[error("the image has no `{}`, which its kernel could start", INIT.join("` and no `"))]
+    NoInit,
     /// A partition is too small, which shows before anything has run.
     #[error("partition `{id}` has {size}, but what is known to go into it needs {needed}")]
     NoRoom {
@@ -157,6 +168,7 @@ impl FinishError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoInit => Some("add the package with the system's first program: `systemd-sysv`, `init` or `systemd`".to_owned()),
             Self::Read(_) => Some("build again; if it happens again, please report it with build.log".to_owned()),
             Self::NoRoom { id, needed, .. } => {
                 let enough = ByteSize(layout::with_headroom(needed.0));
@@ -177,7 +189,8 @@ impl FinishError {
 ///
 /// # Errors
 /// Fails when a partition or the disk is too small.
-pub(super) fn check_room(spec: &ImageSpec, disk: &Disk, identity: ImageIdentity, epoch: u64, tree: &RootTree) -> Result<(), FinishError> {
+pub(super) fn check_room(spec: &ImageSpec, identity: ImageIdentity, epoch: u64, tree: &RootTree) -> Result<(), FinishError> {
+    let Some(disk) = &spec.disk else { return Ok(()) };
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     let mut files = BootFiles::default();
     if spec.system.bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::SystemdBoot) {
@@ -277,13 +290,34 @@ fn known_spelling(tree: &RootTree, path: &[u8]) -> Vec<u8> {
     known
 }
 
+/// Returns the root filesystem of an image without a disk, and the kernel that starts it where it has one.
+///
+/// # Errors
+/// Fails when an initramfs has no kernel, or nothing that it could start.
+fn without_disk(spec: &ImageSpec, mut root: RootTree, cmdline: &str, epoch: u64) -> Result<(RootTree, Option<BareKernel>), FinishError> {
+    if spec.target.image_type != ImageType::Img {
+        normalize::drop_paths(&mut root, GIVEN_BY_RUNTIME.iter().copied());
+    }
+    let Some(kernel) = &spec.system.kernel else { return Ok((root, None)) };
+    let kernels = kernels(&root, kernel)?;
+    let Some(content) = kernels.first().and_then(|first| root.file(&first.kernel)).cloned() else { return Err(BootError::NoKernel.into()) };
+    // They would only take memory: nobody can start them from there.
+    for kernel in &kernels {
+        normalize::drop_paths(&mut root, [kernel.kernel.as_str()].into_iter().chain(kernel.initramfs.as_deref()));
+    }
+    if root.lookup("/init").is_none() {
+        let init = INIT.into_iter().find(|path| root.resolve(path).is_some()).ok_or(FinishError::NoInit)?;
+        let metadata = Metadata::root_owned(0o777, i64::try_from(epoch).unwrap_or(i64::MAX));
+        root.insert("/init", Inode { metadata, kind: Kind::Symlink(init.as_bytes().into()) })?;
+    }
+    Ok((root, Some(BareKernel { content, cmdline: cmdline.to_owned() })))
+}
+
 /// What an image's disk is made with.
 #[derive(Debug)]
 pub(super) struct Finish<'a> {
     /// The image.
     pub(super) spec: &'a ImageSpec,
-    /// Its disk.
-    pub(super) disk: &'a Disk,
     /// What its UUIDs are derived from.
     pub(super) identity: ImageIdentity,
     /// The kernel command line, `root=` included.
@@ -299,22 +333,23 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Makes the raw disk `target` from the finished root filesystem, and returns that as it was before it was split at mount
-    /// points.
+    /// Makes the raw disk `target`, where the image has one, from the finished root filesystem. Returns that as it was before it was
+    /// split at mount points, and the kernel of an initramfs.
     ///
     /// # Errors
     /// Fails when the image cannot boot or its content does not fit.
-    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<RootTree, FinishError> {
+    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<(RootTree, Option<BareKernel>), FinishError> {
+        let Some(disk) = &self.spec.disk else { return without_disk(self.spec, root, self.cmdline, self.epoch) };
         let kernels = match &self.spec.system.kernel {
             Some(kernel) => kernels(&root, kernel)?,
             None => Vec::new(),
         };
-        let mut boot = self.boot_files(&mut root, &kernels)?;
+        let mut boot = self.boot_files(disk, &mut root, &kernels)?;
         let whole = root.clone();
-        let trees = split(self.disk, root, &mut boot, self.epoch_time())?;
-        let input = ImageInput { disk: self.disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref() };
+        let trees = split(disk, root, &mut boot, self.epoch_time())?;
+        let input = ImageInput { disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref() };
         input.make(&self.tools, target)?;
-        Ok(whole)
+        Ok((whole, None))
     }
 
     fn epoch_time(&self) -> i64 {
@@ -322,7 +357,7 @@ impl Finish<'_> {
     }
 
     /// Puts the bootloader's files into the root tree and returns those that are elsewhere.
-    fn boot_files(&self, root: &mut RootTree, kernels: &[BootKernel]) -> Result<BootFiles, FinishError> {
+    fn boot_files(&self, disk: &Disk, root: &mut RootTree, kernels: &[BootKernel]) -> Result<BootFiles, FinishError> {
         let (Some(bootloader), Some(kernel)) = (self.spec.system.bootloader, &self.spec.system.kernel) else {
             return Ok(BootFiles::default());
         };
@@ -338,14 +373,14 @@ impl Finish<'_> {
             epoch: self.epoch_time(),
         };
         if bootloader.provider == BootloaderProvider::SystemdBoot {
-            let of_kind = |kind| self.disk.partitions.iter().find(move |partition| partition.kind == kind);
+            let of_kind = |kind| disk.partitions.iter().find(move |partition| partition.kind == kind);
             let xbootldr = of_kind(PartitionType::Xbootldr);
             let holder = xbootldr.or_else(|| of_kind(PartitionType::Esp));
             let mount_point = holder.and_then(|partition| partition.mount_point.as_deref());
             let trees = systemd_boot::trees(&input, KernelPlace { is_xbootldr: xbootldr.is_some(), mount_point })?;
             return Ok(BootFiles { esp: Some(trees.esp), xbootldr: trees.xbootldr, bios: None });
         }
-        let volume = BootVolume::of(self.disk, &self.identity).ok_or(BootError::NoVolume)?;
+        let volume = BootVolume::of(disk, &self.identity).ok_or(BootError::NoVolume)?;
         let boot_type = bootloader.boot_type;
         let esp = boot_type.has_efi().then(|| grub::efi::esp_tree(&input, &volume)).transpose()?;
         let bios = boot_type.has_bios().then(|| grub::bios::program(&input, &volume)).transpose()?;
@@ -361,24 +396,28 @@ impl Finish<'_> {
 ///
 /// # Errors
 /// Fails when the disk is damaged.
-pub(super) fn settle(root_disk: &Path, epoch: u64) -> Result<(RootTree, HashSet<InodeId>), FinishError> {
+pub(super) fn settle(root_disk: &Path, modules: &PlainModules, epoch: u64) -> Result<(RootTree, HashSet<InodeId>), FinishError> {
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     let file = HostFile::open(root_disk).map_err(|source| FinishError::Open { path: root_disk.to_owned(), source })?;
     let (mut root, read) = ext4_read::read_tree_with_access(&file, time)?;
+    modules.put_back(&mut root)?;
     clean(&mut root, time)?;
     Ok((root, read))
 }
 
-/// Compresses the initramfs images that the guest left uncompressed.
+/// Compresses the initramfs images that the guest left uncompressed, with the packages' own files for plain modules in them.
 ///
 /// # Errors
 /// Fails when an initramfs is none.
-pub(super) fn compress_initramfs(root: &mut RootTree, epoch: u64) -> Result<(), FinishError> {
+pub(super) fn compress_initramfs(root: &mut RootTree, modules: &PlainModules, epoch: u64) -> Result<(), FinishError> {
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     for path in boot::kernels(root).into_iter().filter_map(|kernel| kernel.initramfs) {
         let failed = |source| FinishError::Initramfs { path: path.clone(), source };
         let (Some(content), Some(mode)) = (root.file(&path), root.get(&path).map(|inode| inode.metadata.mode)) else { continue };
-        let bytes = content.read_all(MAX_INITRAMFS).map_err(|error| failed(error.into()))?;
+        if content.size() > MAX_INITRAMFS {
+            return Err(failed(io::Error::from(io::ErrorKind::FileTooLarge).into()));
+        }
+        let bytes = initramfs::replace_contents(content, |bytes| modules.original_of(bytes)).map_err(failed)?;
         let compressor = Compressor::of(root).map_err(failed)?;
         let compressed = initramfs::compress(&bytes, compressor).map_err(failed)?;
         root.write_file(&path, Content::bytes(compressed), mode, time)?;

@@ -169,6 +169,12 @@ impl Trace {
         Ok(gone.map(|(path, _)| format!("`{}` is gone", Shown(path))))
     }
 
+    /// Tells why the images must be made again whatever else is done to a tree: what is there and was not may concern the generator.
+    pub(super) fn objection_to_more(&self, tree: &RootTree) -> Option<String> {
+        let mut new = tree.walk().filter(|entry| !self.nodes.contains_key(&entry.path));
+        new.find_map(|entry| self.objection_to_new(&entry.path, &Shown(&entry.path).to_string()))
+    }
+
     /// Tells why something new may concern the generator.
     fn objection_to_new(&self, path: &[u8], shown: &str) -> Option<String> {
         let slash = path.iter().rposition(|byte| *byte == b'/')?;

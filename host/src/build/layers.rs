@@ -28,6 +28,7 @@ use super::{
     fingerprint::Inputs,
     guest, image,
     initramfs_trace::Trace,
+    plain_modules::{self, PlainModules},
     prepare::{Host, Toolchain},
     progress::{Event, Level, Observer, Stage, stage},
     resolve::StoredPackages,
@@ -234,27 +235,40 @@ impl Layers<'_> {
     /// Runs a plan on a disk that is made from a tree, beside a disk with tools, and returns what has become of it.
     pub(super) fn session(&self, tree: &RootTree, disks: (ByteSize, Option<&Path>), plan: ComposePlan) -> Result<RootTree, BuildError> {
         let epoch = plan.source_date_epoch;
-        let disk = self.compose_on(tree, disks, plan)?;
-        let (made, _) = image::settle(&disk, epoch)?;
+        let (disk, modules) = self.compose_on(tree, disks, plan)?;
+        let (made, _) = image::settle(&disk, &modules, epoch)?;
         // What the tree refers to stays as long as it is open.
         let _ = fs::remove_file(&disk);
         Ok(made)
     }
 
-    /// Runs a plan on a disk that is made from a tree, and returns the disk. The builder VM boots while the disk is made.
-    fn compose_on(&self, tree: &RootTree, (size, tools): (ByteSize, Option<&Path>), plan: ComposePlan) -> Result<PathBuf, BuildError> {
+    /// Runs a plan on a disk that is made from a tree, and returns the disk, and what the modules on it stand for. The builder VM boots
+    /// while the disk is made.
+    fn compose_on(
+        &self,
+        tree: &RootTree,
+        (size, tools): (ByteSize, Option<&Path>),
+        plan: ComposePlan,
+    ) -> Result<(PathBuf, PlainModules), BuildError> {
         let disk = self.work.file("root.img");
         root::reserve_disk(&disk, size)?;
         let guest = guest(self.spec, self.toolchain, (&disk, tools), self.host, self.work)?;
         let started = session::start(&guest, VmNeeds::from(&plan))?;
         self.options.host.scratch.add(started.private_folder());
-        stage(self.observer, Stage::Root, || {
-            Ok::<_, BuildError>((root::make_disk(&self.toolchain.disk.ext4, tree, &disk, size, plan.source_date_epoch)?, false))
+        let modules = stage(self.observer, Stage::Root, || {
+            let mut shown = tree.clone();
+            let modules = if plain_modules::serve(tree, &plan) {
+                PlainModules::put_into(&mut shown, &self.work.file("modules")).map_err(FinishError::from)?
+            } else {
+                PlainModules::default()
+            };
+            root::make_disk(&self.toolchain.disk.ext4, &shown, &disk, size, plan.source_date_epoch)?;
+            Ok::<_, BuildError>((modules, false))
         })?;
         stop_if_cancelled(self.options)?;
         session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;
         stop_if_cancelled(self.options)?;
-        Ok(disk)
+        Ok((disk, modules))
     }
 
     /// Runs a plan on a disk as it is.
@@ -269,42 +283,46 @@ impl Layers<'_> {
     /// Does what comes on top of the packages. The initramfs is made last; where one is known that the result of everything else
     /// gives, the guest does without.
     fn finish(&self, tree: &RootTree, mut plan: ComposePlan) -> Result<RootTree, BuildError> {
-        let known = self.traces(&plan);
+        let mut known = self.traces(&plan);
         let at = plan.steps.iter().position(|step| matches!(step, Step::Initramfs(_)));
+        let mut objection = Some("none is known for these packages".to_owned());
+        // What the packages have brought stays: there is no need to wait for the rest.
+        known.retain(|trace| match trace.objection_to_more(tree) {
+            Some(reason) => {
+                objection = Some(reason);
+                false
+            }
+            None => true,
+        });
         let later = at.filter(|_| !known.is_empty()).map(|at| plan.steps.remove(at));
         let traced = plan.clone();
-        let disk = self.compose_on(tree, (self.disk_size(&self.packages.locked), None), plan)?;
-        let (mut made, mut read) = image::settle(&disk, self.epoch)?;
+        let (disk, modules) = self.compose_on(tree, (self.disk_size(&self.packages.locked), None), plan)?;
+        let (mut made, mut read) = image::settle(&disk, &modules, self.epoch)?;
         if let Some(step) = later {
-            let mut reasons = Vec::new();
             for trace in &known {
-                match trace.objection(&made).map_err(FinishError::from)? {
-                    None => {
-                        self.tell("initramfs", true, "nothing that it was made of has changed");
-                        trace.apply(&mut made, epoch_time(self.epoch)).map_err(FinishError::from)?;
-                        return self.compressed(made, &disk);
-                    }
-                    Some(reason) => reasons.push(reason),
+                objection = trace.objection(&made).map_err(FinishError::from)?;
+                if objection.is_none() {
+                    self.tell("initramfs", true, "nothing that it was made of has changed");
+                    trace.apply(&mut made, epoch_time(self.epoch)).map_err(FinishError::from)?;
+                    return self.compressed(made, &modules, &disk);
                 }
             }
-            self.tell("initramfs", false, reasons.first().map_or("", String::as_str));
             let steps = [step].into_iter().chain(traced.steps.last().cloned()).collect();
             self.compose_again(&disk, ComposePlan { steps, store_tag: None, ..traced })?;
-            (made, read) = image::settle(&disk, self.epoch)?;
-        } else if at.is_some() {
-            self.tell("initramfs", false, "none is known for these packages");
+            (made, read) = image::settle(&disk, &modules, self.epoch)?;
         }
-        let made = self.compressed(made, &disk)?;
+        let made = self.compressed(made, &modules, &disk)?;
         if at.is_some() {
+            self.tell("initramfs", false, &objection.unwrap_or_default());
             self.keep_trace(&made, &read);
         }
         Ok(made)
     }
 
     /// Compresses the initramfs images and lets go of the disk.
-    fn compressed(&self, mut root: RootTree, disk: &Path) -> Result<RootTree, BuildError> {
+    fn compressed(&self, mut root: RootTree, modules: &PlainModules, disk: &Path) -> Result<RootTree, BuildError> {
         if self.spec.system.kernel.is_some() {
-            image::compress_initramfs(&mut root, self.epoch)?;
+            image::compress_initramfs(&mut root, modules, self.epoch)?;
         }
         let _ = fs::remove_file(disk);
         Ok(root)

@@ -8,6 +8,7 @@ mod initramfs_trace;
 mod layers;
 mod options;
 mod outputs;
+mod plain_modules;
 #[cfg(test)]
 mod planning_tests;
 mod prepare;
@@ -26,7 +27,7 @@ use std::{
 };
 
 use oic_config::{
-    spec::{Disk, ImageSpec, UnsupportedField},
+    spec::{Disk, ImageSpec, ImageType, UnsupportedField},
     units::ByteSize,
 };
 use oic_protocol::FileContent;
@@ -197,7 +198,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         lock: &locked.image,
         source_date_epoch: epoch,
         install: None,
-        fstab: fstab::render(disk, &identity),
+        fstab: disk.map(|disk| fstab::render(disk, &identity)),
         cmdline: cmdline.clone(),
         keys: host.keys(spec, &locked)?,
         files,
@@ -217,15 +218,14 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         epoch,
     };
     let root = layers.root(plan, |tree| {
-        image::check_room(spec, disk, identity, epoch, tree)?;
+        image::check_room(spec, identity, epoch, tree)?;
         check_work_space(&work, root::scratch_need(tree))
     })?;
 
     let raw = work.file("disk.img");
-    let root = stage(observer, Stage::Disk, || {
+    let (root, kernel) = stage(observer, Stage::Disk, || {
         let finish = Finish {
             spec,
-            disk,
             identity,
             cmdline: &cmdline,
             epoch,
@@ -237,7 +237,8 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     })?;
     stop_if_cancelled(options)?;
     let artifacts = stage(observer, Stage::Artifacts, || {
-        Ok::<_, BuildError>((outputs::convert(spec, &raw, &work, &bare_root(spec, &root, identity, &toolchain, epoch))?, false))
+        let root = BareRoot { kernel, ..bare_root(spec, &root, identity, &toolchain, epoch) };
+        Ok::<_, BuildError>((outputs::convert(spec, disk.map(|_| raw.as_path()), &work, &root)?, false))
     })?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
@@ -282,16 +283,20 @@ fn bare_root<'a>(spec: &'a ImageSpec, tree: &'a RootTree, identity: ImageIdentit
         arch: spec.target.arch,
         epoch,
         uuid: identity.filesystem("bare"),
-        tools: &toolchain.disk.ext4,
+        tools: &toolchain.disk,
+        kernel: None,
     }
 }
 
-/// Fails with every field that is not built yet, and returns the disk.
-fn refuse(spec: &ImageSpec) -> Result<&Disk, BuildError> {
+/// Fails with every field that is not built yet, and returns the disk, if the image has one.
+fn refuse(spec: &ImageSpec) -> Result<Option<&Disk>, BuildError> {
     if !spec.unsupported.is_empty() {
         return Err(BuildError::Unsupported(spec.unsupported.clone()));
     }
-    spec.disk.as_ref().ok_or(BuildError::Internal("an image without a disk passed validation"))
+    if spec.disk.is_none() && spec.target.image_type == ImageType::Raw {
+        return Err(BuildError::Internal("a raw image without a disk passed validation"));
+    }
+    Ok(spec.disk.as_ref())
 }
 
 fn stop_if_cancelled(options: &BuildOptions) -> Result<(), BuildError> {
@@ -311,8 +316,8 @@ fn check_work_space(work: &WorkDir, content: u64) -> Result<(), BuildError> {
 }
 
 /// Returns the kernel command line: the root partition, then what the template says.
-fn command_line(spec: &ImageSpec, disk: &Disk, identity: &ImageIdentity) -> String {
-    let root = fstab::root_argument(disk, identity).unwrap_or_default();
+fn command_line(spec: &ImageSpec, disk: Option<&Disk>, identity: &ImageIdentity) -> String {
+    let root = disk.and_then(|disk| fstab::root_argument(disk, identity)).unwrap_or_default();
     let own = spec.system.kernel.as_ref().map(|kernel| kernel.cmdline.as_str()).unwrap_or_default();
     format!("{root} {own}").trim().to_owned()
 }

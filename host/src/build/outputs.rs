@@ -68,9 +68,9 @@ pub(super) struct Described<'a> {
     pub(super) epoch: u64,
 }
 
-/// Converts the raw disk and its root filesystem into the formats that the template asks for, in the work folder, and returns
-/// their names.
-pub(super) fn convert(spec: &ImageSpec, raw: &Path, work: &WorkDir, root: &BareRoot<'_>) -> Result<Vec<String>, OutputError> {
+/// Converts the raw disk, where there is one, and the root filesystem into the formats that the template asks for, in the work
+/// folder, and returns their names.
+pub(super) fn convert(spec: &ImageSpec, raw: Option<&Path>, work: &WorkDir, root: &BareRoot<'_>) -> Result<Vec<String>, OutputError> {
     let base = format!("{}-{}", spec.name, spec.version);
     Ok(artifact::emit_all(raw, Some(root), &spec.artifacts, work.path(), &base, root.epoch)?)
 }
@@ -175,7 +175,7 @@ fn manifest(described: &Described<'_>, outputs: Vec<OutputRecord>) -> BuildManif
             os: spec.target.os.clone(),
             dist: spec.target.dist.clone(),
             arch: spec.target.arch.name().to_owned(),
-            image_type: "raw".to_owned(),
+            image_type: spec.target.image_type.name().to_owned(),
         },
         inputs: InputsRecord {
             spec: spec_digest(spec),

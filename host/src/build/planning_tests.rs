@@ -48,8 +48,8 @@ fn plan(spec: &ImageSpec) -> oic_protocol::ComposePlan {
         lock: &lock,
         source_date_epoch: 1,
         install: Some(DebInstall { preinst: Vec::new(), unpack: Vec::new(), configure: vec!["base-files".to_owned()] }),
-        fstab: fstab::render(disk, &identity),
-        cmdline: command_line(spec, disk, &identity),
+        fstab: Some(fstab::render(disk, &identity)),
+        cmdline: command_line(spec, Some(disk), &identity),
         keys: Default::default(),
         scripts: Vec::new(),
         files: Vec::new(),
@@ -149,7 +149,7 @@ fn images_boot_by_the_names_of_their_architecture() {
         let spec = spec(target);
         let disk = spec.disk.as_ref().unwrap();
         assert!(disk.partitions.iter().any(|partition| partition.kind == PartitionType::Root(target)), "{target}");
-        let cmdline = command_line(&spec, disk, &ImageIdentity::new("test"));
+        let cmdline = command_line(&spec, Some(disk), &ImageIdentity::new("test"));
         let consoles: Vec<_> = cmdline.split(' ').filter_map(|word| word.strip_prefix("console=")).collect();
         assert_eq!(consoles, ["tty0", &format!("{},115200", target.serial_console())], "{target}");
         let names = EfiNames::of(target);

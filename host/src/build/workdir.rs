@@ -142,7 +142,7 @@ pub(super) fn place(file: &Path, destination: &Path) -> Result<(), WorkError> {
 fn copy_whole(file: &Path, destination: &Path) -> io::Result<()> {
     let folder = destination.parent().unwrap_or_else(|| Path::new("."));
     let mut source = File::open(file)?;
-    let nameless = rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o644));
+    let nameless = rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
     match nameless {
         Ok(target) => {
             let mut target = File::from(target);
@@ -157,7 +157,8 @@ fn copy_whole(file: &Path, destination: &Path) -> io::Result<()> {
         }
         // Filesystems without nameless files: a temporary name beside the destination.
         Err(_) => {
-            let mut target = tempfile::NamedTempFile::new_in(folder)?;
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+            let mut target = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
             copy_sparse(&mut source, target.as_file_mut())?;
             target.persist(destination).map_err(|error| error.error)?;
         }

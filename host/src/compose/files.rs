@@ -2,10 +2,13 @@
 //!
 //! Few, and each one because an image that is made rather than installed lacks what an installer would have written.
 
-use oic_config::spec::{BootloaderProvider, Ecosystem, ImageSpec, System};
+use oic_config::spec::{BootloaderProvider, Ecosystem, ImageSpec, ImageType, System};
 use oic_protocol::{FileContent, FileEntry};
 
-use super::sources::{self, RepositoryKeys};
+use super::{
+    sources::{self, RepositoryKeys},
+    wsl,
+};
 use crate::lock::LockedImage;
 
 /// Programs that configure the network themselves: where one is installed, `oic` leaves the network to it.
@@ -62,12 +65,19 @@ fn rpm_macros(system: &System) -> Option<String> {
 pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &RepositoryKeys, cmdline: &str) -> SystemFiles {
     let installed = |name: &str| lock.packages.iter().any(|package| package.name == name);
     let mut system = SystemFiles::default();
-    let hostname = spec.system.hostname.as_deref().unwrap_or(&spec.target.os);
-    system.files.push(root_file("/etc/hostname", format!("{hostname}\n")));
-    system.files.push(root_file(
-        "/etc/hosts",
-        format!("127.0.0.1\tlocalhost\n127.0.1.1\t{hostname}\n\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"),
-    ));
+    // Containers and WSL have their names, and what they are reached by, from what runs them.
+    let is_whole = spec.target.image_type.has_kernel();
+    if is_whole {
+        let hostname = spec.system.hostname.as_deref().unwrap_or(&spec.target.os);
+        system.files.push(root_file("/etc/hostname", format!("{hostname}\n")));
+        system.files.push(root_file(
+            "/etc/hosts",
+            format!("127.0.0.1\tlocalhost\n127.0.1.1\t{hostname}\n\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"),
+        ));
+    }
+    if spec.target.image_type == ImageType::Wsl2 {
+        system.files.extend(wsl::files(spec, installed("systemd-sysv") || installed("systemd")));
+    }
     if spec.system.kernel.is_some() {
         system.files.push(root_file("/etc/kernel/cmdline", format!("{cmdline}\n")));
     }
@@ -92,10 +102,10 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &Reposito
     }
     let configured = spec.system.files.iter().any(|file| file.destination.starts_with("/etc/systemd/network/"));
     let configured = configured || spec.system.network.is_some();
-    if installed("systemd") && !configured && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
+    if is_whole && installed("systemd") && !configured && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
         system.files.push(root_file("/etc/systemd/network/80-dhcp.network", DHCP_NETWORK));
     }
-    if installed("systemd") && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
+    if is_whole && installed("systemd") && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
         system.enable.extend(["systemd-networkd.service".into(), "systemd-resolved.service".into()]);
     }
     system.files.extend(rpm_macros(&spec.system).map(|text| root_file("/etc/rpm/macros.image", text)));

@@ -19,6 +19,7 @@ mod password;
 mod plan;
 mod settings;
 mod sources;
+mod wsl;
 
 pub use password::PasswordError;
 pub(crate) use password::lower as lower_password;

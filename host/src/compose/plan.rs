@@ -1,6 +1,6 @@
 //! Lowering: one function from what is wanted to what the guest does.
 
-use oic_config::spec::{AdditionalFile, Ecosystem, ImageSpec, User};
+use oic_config::spec::{AdditionalFile, Ecosystem, ImageSpec, ImageType, User};
 use oic_protocol::{
     ComposePlan, DebInstall, FileContent, FileEntry, GroupAccount, Hook, InitramfsCompression, InitramfsPlan, RpmInstall, Seal,
     ServicePlan, Step, UserAccount,
@@ -39,8 +39,8 @@ pub struct ComposeInput<'a> {
     pub source_date_epoch: u64,
     /// How the packages were unpacked; none when they are configured already.
     pub install: Option<DebInstall>,
-    /// `/etc/fstab`.
-    pub fstab: String,
+    /// `/etc/fstab`; none for an image without a disk.
+    pub fstab: Option<String>,
     /// The whole kernel command line, `root=` included.
     pub cmdline: String,
     /// The keys of the repositories that the image lists.
@@ -87,7 +87,7 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
     let settings = settings::settings(spec, lock)?;
     let unpacks = install.as_ref().is_some_and(|install| !install.unpack.is_empty());
     let store_tag = if unpacks { Some(STORE_TAG.to_owned()) } else { store_tag(&files) };
-    let mut root_files = vec![super::files::root_file("/etc/fstab", fstab)];
+    let mut root_files: Vec<FileEntry> = fstab.map(|fstab| super::files::root_file("/etc/fstab", fstab)).into_iter().collect();
     root_files.extend(system);
     root_files.extend(settings.files);
     root_files.extend(
@@ -114,7 +114,8 @@ pub fn lower(input: ComposeInput<'_>) -> Result<ComposePlan, LowerError> {
     let enable_if_present = enable.into_iter().filter(|unit| !services.disable.contains(unit) && !services.mask.contains(unit)).collect();
     steps.push(Step::Services(ServicePlan { enable_if_present, enable: services.enable, disable: services.disable, mask: services.mask }));
     steps.extend(hooks(spec, false));
-    if let Some(kernel) = &spec.system.kernel {
+    // A system that is an initramfs itself needs none before it.
+    if let Some(kernel) = spec.system.kernel.as_ref().filter(|_| spec.target.image_type != ImageType::Img) {
         steps.push(Step::Initramfs(InitramfsPlan {
             modules: kernel.extra_modules.clone(),
             required: true,

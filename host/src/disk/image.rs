@@ -4,7 +4,6 @@
 //! slow ones in parallel.
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -190,7 +189,10 @@ impl ImageInput<'_> {
         let parts = self.parts().collect::<Vec<_>>();
         let parts = parts.into_par_iter().map(|part| self.pack(tools, part, folder)).collect::<Result<Vec<_>, _>>()?;
         let layout = self.layout_of(&parts)?;
-        let mut image = tempfile::Builder::new().prefix(".oic-").suffix(".raw").tempfile_in(folder).map_err(failed)?;
+        // Readable as far as the umask lets it: an image is no secret of its maker.
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        let mut image =
+            tempfile::Builder::new().prefix(".oic-").suffix(".raw").permissions(permissions).tempfile_in(folder).map_err(failed)?;
         image.as_file().set_len(layout.size).map_err(failed)?;
         let placed: Vec<_> = parts.iter().zip(&layout.partitions).collect();
         placed.into_par_iter().try_for_each(|(part, placed)| self.fill(tools, &image, part, *placed))?;
@@ -201,7 +203,6 @@ impl ImageInput<'_> {
         if let Some(program) = self.bios {
             bios::write(image.as_file(), self.disk, &layout, program)?;
         }
-        set_readable(image.as_file()).map_err(failed)?;
         image.persist(path).map_err(|error| failed(error.error))?;
         Ok(layout)
     }
@@ -256,11 +257,6 @@ impl ImageInput<'_> {
             }
         }
     }
-}
-
-/// Gives a temporary file the mode of ordinary ones.
-fn set_readable(file: &File) -> io::Result<()> {
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
 }
 
 /// Returns how an ext filesystem is made, none for other kinds.

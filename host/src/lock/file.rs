@@ -142,15 +142,13 @@ pub fn save(path: &Path, lock: &PackageLock) -> Result<bool, LockError> {
         return Ok(false);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".oic.lock.").tempfile_in(folder).map_err(failed)?;
+    // Temporary files are private; a lock is to be read by everybody who may read the template, as far as the umask lets them.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".oic.lock.").permissions(readable).tempfile_in(folder).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
-    let permissions = fs::metadata(path).map_or_else(|_| default_permissions(), |metadata| metadata.permissions());
-    file.as_file().set_permissions(permissions).map_err(failed)?;
+    if let Ok(metadata) = fs::metadata(path) {
+        file.as_file().set_permissions(metadata.permissions()).map_err(failed)?;
+    }
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(true)
-}
-
-/// Temporary files are private; a lock is to be read by everybody who may read the template.
-fn default_permissions() -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }

@@ -30,6 +30,7 @@ mod deb;
 mod decompress;
 mod error;
 mod folder;
+mod known;
 pub mod mirror;
 pub(crate) mod release;
 pub mod rpm;

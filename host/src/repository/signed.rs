@@ -1,11 +1,8 @@
 //! The Release file of a repository: fetched or remembered, verified, and of the right suite and time.
 
-use std::fs;
-
-use serde::{Deserialize, Serialize};
-
 use super::{
     Access, Release, RepositoryError, RepositoryProblem, TrustError, Verified,
+    known::{CLOCK_TOLERANCE, Known, Raw},
     site::Site,
     trust::{RELEASE_LIMIT, clearsigned_text},
 };
@@ -13,11 +10,7 @@ use crate::{
     build::progress::{Event, Level},
     digest::Sha256Digest,
     fetch::{Document, DocumentRequest, FetchError, Url, Validators},
-    store::{Bucket, StoreError},
 };
-
-/// A Release file may be this much younger than the clock of this machine.
-const CLOCK_TOLERANCE: u64 = 3600;
 
 /// A verified Release file.
 #[derive(Debug)]
@@ -28,31 +21,9 @@ pub(super) struct SignedRelease {
     pub(super) signed_by: String,
 }
 
-/// The files of a release as the server has them.
-#[derive(Debug)]
-enum Raw {
-    /// `InRelease`.
-    Inline(Vec<u8>),
-    /// `Release` and `Release.gpg`; the latter may be missing.
-    Detached(Vec<u8>, Option<Vec<u8>>),
-}
-
-/// What the store remembers of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    /// `InRelease`, or `Release`.
-    file: Sha256Digest,
-    is_inline: bool,
-    signature: Option<Sha256Digest>,
-    /// Digest of the URL that had it: the URL may have a password in it.
-    url: Sha256Digest,
-    etag: Option<String>,
-    last_modified: Option<String>,
-}
-
 /// Returns the current Release file of each repository; all are asked at the same time.
 pub(super) fn releases(access: &Access<'_>, sites: &[Site<'_>]) -> Result<Vec<SignedRelease>, RepositoryError> {
-    let known: Vec<_> = sites.iter().map(|site| Known::load(access, site)).collect();
+    let known: Vec<_> = sites.iter().map(|site| Known::load(access, &site.release_record())).collect();
     let is_remembered = |site: &Site<'_>| access.fetcher.is_offline() && !site.bases.iter().any(Url::is_file);
     let requests: Vec<_> = sites
         .iter()
@@ -122,7 +93,7 @@ impl Candidate<'_> {
             (None, None) => return Err(FetchError::Lost { what: self.site.release_name() }.into()),
         };
         let release = examine(self.access, self.site, &raw)?;
-        Known::save(self.access, self.site, &raw, &document.url, &document.validators)?;
+        Known::save(self.access, &self.site.release_record(), &raw, &document.url, &document.validators)?;
         Ok(release)
     }
 
@@ -154,7 +125,7 @@ impl Candidate<'_> {
             };
             let raw = Raw::Detached(release, signature);
             let examined = examine(access, site, &raw).and_then(|release| {
-                Known::save(access, site, &raw, &url, &Validators::default())?;
+                Known::save(access, &site.release_record(), &raw, &url, &Validators::default())?;
                 Ok(release)
             });
             match examined {
@@ -167,6 +138,10 @@ impl Candidate<'_> {
 }
 
 impl Site<'_> {
+    fn release_record(&self) -> String {
+        format!("release {} {}", self.repository.suite, self.place())
+    }
+
     fn release_name(&self) -> String {
         format!("the Release file of {}", self.repository.id)
     }
@@ -174,10 +149,7 @@ impl Site<'_> {
     fn inline_request(&self, bases: &[Url], known: Option<&Known>) -> DocumentRequest {
         let urls: Vec<_> = bases.iter().map(|base| self.file(base, "InRelease")).collect();
         let what = self.release_name();
-        let known = known.filter(|known| known.is_inline).and_then(|known| {
-            let url = urls.iter().find(|url| url.digest() == known.url)?;
-            Some((url.clone(), Validators { etag: known.etag.clone(), last_modified: known.last_modified.clone() }))
-        });
+        let known = known.filter(|known| known.is_inline).and_then(|known| known.validators(&urls));
         DocumentRequest { what, urls, limit: RELEASE_LIMIT, known }
     }
 }
@@ -227,47 +199,4 @@ fn check_dates(access: &Access<'_>, site: &Site<'_>, release: &Release) -> Resul
 
 fn warn(access: &Access<'_>, text: &str) {
     access.observer.event(&Event::Message { level: Level::Warning, text });
-}
-
-impl Known {
-    /// Returns the name of the record: a repository is known by its canonical place, whichever mirror had it.
-    fn name(site: &Site<'_>) -> String {
-        let place = match &site.repository.location {
-            oic_config::spec::RepositoryLocation::Url(url) => url.clone(),
-            oic_config::spec::RepositoryLocation::Path(path) => path.display().to_string(),
-        };
-        format!("release {} {place}", site.repository.suite)
-    }
-
-    fn load(access: &Access<'_>, site: &Site<'_>) -> Option<Self> {
-        let record = access.store.record(&Self::name(site))?;
-        let known: Self = serde_json::from_slice(&record).ok()?;
-        // Without its file the server must not be told that the version is known.
-        access.store.entry(Bucket::Metadata, &known.file).map(|_| known)
-    }
-
-    fn save(access: &Access<'_>, site: &Site<'_>, raw: &Raw, url: &Url, validators: &Validators) -> Result<(), StoreError> {
-        let (file, is_inline, signature) = match raw {
-            Raw::Inline(bytes) => (bytes, true, None),
-            Raw::Detached(bytes, signature) => (bytes, false, signature.as_ref()),
-        };
-        let known = Self {
-            file: access.store.put_bytes(Bucket::Metadata, file)?,
-            is_inline,
-            signature: signature.map(|bytes| access.store.put_bytes(Bucket::Metadata, bytes)).transpose()?,
-            url: url.digest(),
-            etag: validators.etag.clone(),
-            last_modified: validators.last_modified.clone(),
-        };
-        if Self::load(access, site).as_ref() == Some(&known) {
-            return Ok(());
-        }
-        access.store.set_record(&Self::name(site), &serde_json::to_vec(&known).unwrap_or_default())
-    }
-
-    fn raw(&self, access: &Access<'_>) -> Option<Raw> {
-        let read = |digest| fs::read(access.store.entry(Bucket::Metadata, digest)?).ok();
-        let file = read(&self.file)?;
-        Some(if self.is_inline { Raw::Inline(file) } else { Raw::Detached(file, self.signature.as_ref().and_then(read)) })
-    }
 }

@@ -13,6 +13,7 @@
 
 pub mod content;
 pub mod control;
+pub mod cpio;
 pub mod deb;
 pub mod dpkg;
 pub mod normalize;

@@ -207,7 +207,8 @@ impl Block {
             self.0[..path.len()].copy_from_slice(path);
             return true;
         }
-        let split = (path.len().saturating_sub(101)..path.len().min(156)).find(|at| path[*at] == b'/' && *at + 1 < path.len());
+        // Not behind the leading `.`: mksquashfs takes that for a name then.
+        let split = (path.len().saturating_sub(101).max(2)..path.len().min(156)).find(|at| path[*at] == b'/' && *at + 1 < path.len());
         let Some(at) = split else {
             self.0[..100].copy_from_slice(&path[..100]);
             return false;
@@ -222,5 +223,25 @@ impl Block {
         let sum: u64 = self.0.iter().map(|byte| u64::from(*byte)).sum();
         self.0[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_paths_are_split_behind_their_first_folder() {
+        for length in 95..160 {
+            let path = format!("./usr/{}/file", "d".repeat(length - 11));
+            let mut block = Block::new(&Metadata::default(), b'0', 0);
+            let fits = block.set_path(path.as_bytes());
+            let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&block.0[range]).trim_end_matches('\0').to_owned();
+            let (prefix, name) = (text(345..500), text(0..100));
+            assert_ne!(prefix, ".");
+            let whole = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+            assert!(!fits || whole == path, "{whole}");
+            assert_eq!(fits, length <= 155 + 5, "{length}");
+        }
     }
 }

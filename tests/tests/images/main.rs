@@ -6,12 +6,14 @@
 //! debian12  builds and boots
 //! grub      builds and boots, with swap and a second filesystem
 //! hybrid    builds, and boots with BIOS and with UEFI firmware
+//! diskless  container, WSL and initramfs images: opened by other programs, the initramfs booted
 //! layers    unchanged, another file, another package: what is used again, and the same bytes as without a cache
 //! ```
 //!
 //! They need a mirror and nothing else: what is missing is said. Where guests are emulated, all of them take some 10 minutes.
 
 mod debian12;
+mod diskless;
 mod full;
 mod grub;
 mod hybrid;

@@ -1,4 +1,6 @@
 //! `oic boot`: starts an image as its users will, with firmware and a console; the image is never changed.
+//!
+//! An image that is an initramfs (`NAME.initrd`, compressed or not) is started by the kernel and with the command line beside it.
 
 use std::{
     fs::File,
@@ -8,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use oic_builder_vm::{Accelerator, BootConfig, BootedVm, Cancel, ConsoleOutput, ConsoleSink, DiskFormat, Network, TerminalEnd};
+use oic_builder_vm::{Accelerator, BootConfig, BootSource, BootedVm, Cancel, ConsoleOutput, ConsoleSink, DiskFormat, Network, TerminalEnd};
 use oic_config::spec::{Arch, BootType};
 
 use super::build::interrupted;
 use crate::{
+    artifact::{CMDLINE_SUFFIX, INITRD_SUFFIX, KERNEL_SUFFIX},
     build::{
         self,
         progress::{Stage, stage},
@@ -41,6 +44,9 @@ const DEFAULT_MEMORY_MIB: u32 = 1024;
 const PATIENCE_KVM: Duration = Duration::from_secs(120);
 const PATIENCE_TCG: Duration = Duration::from_secs(900);
 
+/// A kernel takes no longer command line.
+const CMDLINE_LIMIT: u64 = 1 << 16;
+
 /// A manifest is never larger.
 const MANIFEST_LIMIT: u64 = 16 << 20;
 
@@ -63,6 +69,12 @@ enum ImageError {
         /// Its architecture.
         arch: Arch,
     },
+    /// An initramfs has no use for firmware.
+    #[error("`{}` is an initramfs, which the kernel beside it starts without firmware", path.display())]
+    NoFirmware {
+        /// The file.
+        path: PathBuf,
+    },
     /// It has to be decompressed first.
     #[error("the image `{}` is compressed", path.display())]
     Compressed {
@@ -77,7 +89,7 @@ impl Hint for ImageError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Unreadable { .. } => Vec::new(),
-            Self::NoBios { .. } => vec!["leave --bios out".to_owned()],
+            Self::NoBios { .. } | Self::NoFirmware { .. } => vec!["leave --bios out".to_owned()],
             Self::Compressed { path, program } => vec![format!("decompress it first: `{program} -dk {}`", path.display())],
         }
     }
@@ -97,25 +109,31 @@ pub(crate) fn boot(settings: &BootSettings, context: &Context) -> Result<(), Com
 }
 
 fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &Arc<Progress>) -> Result<(), CommandError> {
-    let format = detect_format(&settings.image)?;
+    let initramfs = initramfs(&settings.image);
+    let format = if initramfs.is_some() { DiskFormat::Raw } else { detect_format(&settings.image)? };
     let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image, format));
     let options = context.settings.host_options(settings.offline, cancel.clone());
     let observer = progress.image("");
-    let boot_type = if settings.bios { BootType::Legacy } else { BootType::Efi };
+    // QEMU loads kernels without any firmware of its own.
+    let boot_type = if settings.bios || initramfs.is_some() { BootType::Legacy } else { BootType::Efi };
+    if settings.bios && initramfs.is_some() {
+        return Err(CommandError::new(ExitCode::Usage, ImageError::NoFirmware { path: settings.image.clone() }));
+    }
     if settings.bios && arch != Arch::X86_64 {
         let error = ImageError::NoBios { path: settings.image.clone(), arch };
         return Err(CommandError::new(ExitCode::Usage, error));
     }
     let (emulator, firmware, accelerator) = build::boot_tools(&options, (arch, boot_type), &observer)?;
+    let usual_memory = if initramfs.is_some() { initramfs_memory(&settings.image) } else { DEFAULT_MEMORY_MIB };
     let config = BootConfig {
         arch: guest_arch(arch),
         accelerator,
         qemu: emulator.qemu,
-        firmware,
+        boot: initramfs.unwrap_or(BootSource::Firmware(firmware)),
         image: settings.image.clone(),
         format,
         cpus: settings.cpus,
-        memory_mib: settings.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB),
+        memory_mib: settings.memory_mib.unwrap_or(usual_memory),
         network: Network::User,
     };
     let base = &context.settings.temp_dir.value;
@@ -168,6 +186,30 @@ fn on_terminal(config: BootConfig, base: &Path, context: &Context, cancel: &Canc
         TerminalEnd::PoweredOff(status) if status.success() => Ok(()),
         TerminalEnd::PoweredOff(status) => Err(CommandError::message(ExitCode::Host, format!("QEMU ended with {status}"))),
     }
+}
+
+/// Returns what starts an image that is an initramfs: named as builds name them, with its kernel beside it.
+fn initramfs(image: &Path) -> Option<BootSource> {
+    let name = image.file_name()?.to_str()?;
+    let (base, compression) = name.rsplit_once(INITRD_SUFFIX)?;
+    let beside = |suffix| image.with_file_name(format!("{base}{suffix}"));
+    let kernel = beside(KERNEL_SUFFIX);
+    if !["", ".gz", ".xz", ".zst"].contains(&compression) || !kernel.is_file() {
+        return None;
+    }
+    let cmdline = File::open(beside(CMDLINE_SUFFIX)).ok().and_then(|file| io::read_to_string(file.take(CMDLINE_LIMIT)).ok());
+    Some(BootSource::Initramfs { kernel, initramfs: image.to_owned(), cmdline: cmdline.unwrap_or_default().trim().to_owned() })
+}
+
+/// Returns the memory in MiB that a system in an initramfs needs: its files take no more than half of it, and the archive is there
+/// beside them until it is unpacked.
+fn initramfs_memory(image: &Path) -> u32 {
+    let size = std::fs::metadata(image).map_or(0, |metadata| metadata.len()) >> 20;
+    let is_compressed = image.extension().is_none_or(|extension| extension != "initrd");
+    // Compressed, systems have a quarter of their size.
+    let unpacked = if is_compressed { size * 4 } else { size };
+    let needed = (512 + size + 2 * unpacked).next_multiple_of(256);
+    u32::try_from(needed).unwrap_or(u32::MAX).max(DEFAULT_MEMORY_MIB)
 }
 
 /// Returns the format of an image by its first bytes, and its last.
@@ -247,6 +289,21 @@ mod tests {
         ] {
             assert_eq!(format_of(head, tail), format);
         }
+    }
+
+    #[test]
+    fn an_initramfs_is_known_by_the_kernel_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a-1.initrd.zst"), "").unwrap();
+        assert_eq!(initramfs(&at("a-1.initrd.zst")), None);
+        std::fs::write(at("a-1.vmlinuz"), "").unwrap();
+        std::fs::write(at("a-1.cmdline"), "console=ttyS0\n").unwrap();
+        let expected =
+            BootSource::Initramfs { kernel: at("a-1.vmlinuz"), initramfs: at("a-1.initrd.zst"), cmdline: "console=ttyS0".to_owned() };
+        assert_eq!(initramfs(&at("a-1.initrd.zst")), Some(expected));
+        assert_eq!(initramfs(&at("a-1.initrd.bz2")), None);
+        assert_eq!(initramfs(&at("a-1.raw")), None);
     }
 
     #[test]

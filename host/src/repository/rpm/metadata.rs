@@ -1,9 +1,6 @@
 //! The metadata of RPM repositories: `repomd.xml` fetched or remembered, verified, and the files that it vouches for.
 
-use std::fs;
-
-use oic_config::spec::{Repository, RepositoryLocation};
-use serde::{Deserialize, Serialize};
+use oic_config::spec::Repository;
 
 use super::{
     folder,
@@ -12,11 +9,14 @@ use super::{
 use crate::{
     build::progress::{Event, Level},
     digest::Sha256Digest,
-    fetch::{Document, DocumentRequest, Download, FetchError, Url, Validators},
+    fetch::{Document, DocumentRequest, Download, FetchError, Url},
     repository::{
-        Access, IndexCompression, IndexFile, RepositoryError, RepositoryProblem, RepositoryState, TrustError, site::Site, trust::KEY_LIMIT,
+        Access, IndexCompression, IndexFile, RepositoryError, RepositoryProblem, RepositoryState, TrustError,
+        known::{CLOCK_TOLERANCE, Known, Raw},
+        site::Site,
+        trust::KEY_LIMIT,
     },
-    store::{Bucket, Expected, StoreError},
+    store::{Bucket, Expected},
 };
 
 /// Where the metadata begins.
@@ -24,9 +24,6 @@ const REPOMD: &str = "repodata/repomd.xml";
 
 /// Its signature.
 const SIGNATURE: &str = "repodata/repomd.xml.asc";
-
-/// It may be this much younger than the clock of this machine.
-const CLOCK_TOLERANCE: u64 = 3600;
 
 /// A repository whose metadata is verified and in the store.
 #[derive(Debug)]
@@ -47,24 +44,6 @@ struct Signed {
     repomd: Repomd,
     digest: Sha256Digest,
     signed_by: String,
-}
-
-/// What a server has.
-#[derive(Debug)]
-struct Raw {
-    repomd: Vec<u8>,
-    signature: Option<Vec<u8>>,
-}
-
-/// What the store remembers of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    repomd: Sha256Digest,
-    signature: Option<Sha256Digest>,
-    /// Digest of the URL that had it: the URL may have a password in it.
-    url: Sha256Digest,
-    etag: Option<String>,
-    last_modified: Option<String>,
 }
 
 /// Brings the metadata of repositories up to date, all of them at the same time, and returns them in the same order.
@@ -192,7 +171,7 @@ fn bring(access: &Access<'_>, sites: &[Site<'_>], signed: &[Signed]) -> Result<(
 
 /// Returns the current repomd.xml of each repository; all are asked at the same time.
 fn repomds(access: &Access<'_>, sites: &[Site<'_>]) -> Result<Vec<Signed>, RepositoryError> {
-    let known: Vec<_> = sites.iter().map(|site| Known::load(access, site)).collect();
+    let known: Vec<_> = sites.iter().map(|site| site.known_repomd(access)).collect();
     let is_remembered = |site: &Site<'_>| access.fetcher.is_offline() && !site.bases.iter().any(Url::is_file);
     let asked: Vec<_> = sites.iter().zip(&known).filter(|(site, _)| !is_remembered(site)).collect();
     let requests: Vec<_> = asked.iter().map(|(site, known)| site.request(REPOMD, &site.bases, known.as_ref())).collect();
@@ -275,44 +254,56 @@ impl Candidate<'_> {
                     Some(Err(error)) if error.is_not_found() => None,
                     Some(Err(error)) => return Err(error.into()),
                 };
-                Raw { repomd: bytes.clone(), signature }
+                Raw::Detached(bytes.clone(), signature)
             }
             (None, Some(known)) => known.raw(self.access).ok_or_else(lost)?,
             (None, None) => return Err(lost().into()),
         };
         let signed = self.examine(&raw)?;
-        Known::save(self.access, self.site, &raw, &document.url, &document.validators)?;
+        Known::save(self.access, &self.site.repomd_record(), &raw, &document.url, &document.validators)?;
         Ok(signed)
     }
 
     /// Verifies and understands the file.
     fn examine(&self, raw: &Raw) -> Result<Signed, RepositoryProblem> {
+        let (file, signature) = match raw {
+            Raw::Detached(file, signature) => (file, signature.as_ref()),
+            // No such file of a repository of this family is ever remembered.
+            Raw::Inline(file) => (file, None),
+        };
         let now = self.access.now;
         let keyring = self.site.keyring.as_ref().filter(|_| self.site.repository.require_metadata_signature);
-        let signed_by = match (keyring, &raw.signature) {
-            (Some(keyring), Some(signature)) => keyring.verify_repomd(&raw.repomd, signature, now)?,
+        let signed_by = match (keyring, signature) {
+            (Some(keyring), Some(signature)) => keyring.verify_repomd(file, signature, now)?,
             (Some(keyring), None) => return Err(TrustError::Unsigned { expected: keyring.fingerprints() }.into()),
             (None, _) => String::new(),
         };
-        let repomd = Repomd::parse(&raw.repomd)?;
+        let repomd = Repomd::parse(file)?;
         if repomd.date > now.saturating_add(CLOCK_TOLERANCE) {
             return Err(RepositoryProblem::RepomdOfTheFuture { date: repomd.date, now });
         }
-        Ok(Signed { repomd, digest: Sha256Digest::of(&raw.repomd), signed_by })
+        Ok(Signed { repomd, digest: Sha256Digest::of(file), signed_by })
     }
 }
 
 impl Site<'_> {
+    fn repomd_record(&self) -> String {
+        format!("repomd {}", self.place())
+    }
+
+    /// Returns what is remembered of the repository, unless that was taken unsigned and a signature is needed.
+    fn known_repomd(&self, access: &Access<'_>) -> Option<Known> {
+        let is_unsigned_enough = !self.repository.require_metadata_signature || self.keyring.is_none();
+        Known::load(access, &self.repomd_record()).filter(|known| known.signature.is_some() || is_unsigned_enough)
+    }
+
     fn repomd_name(&self) -> String {
         format!("repomd.xml of {}", self.repository.id)
     }
 
     fn request(&self, path: &str, bases: &[Url], known: Option<&Known>) -> DocumentRequest {
         let urls: Vec<_> = bases.iter().map(|base| base.below(path)).collect();
-        let known = known.and_then(|known| {
-            let url = urls.iter().find(|url| url.digest() == known.url)?;
-            Some((url.clone(), Validators { etag: known.etag.clone(), last_modified: known.last_modified.clone() }))
-        });
+        let known = known.and_then(|known| known.validators(&urls));
         DocumentRequest { what: self.repomd_name(), urls, limit: REPOMD_LIMIT, known }
     }
 
@@ -325,44 +316,5 @@ impl Site<'_> {
         let base = self.bases.iter().find(|base| base.below(REPOMD) == document.url)?;
         let what = format!("the signature of {}", self.repomd_name());
         Some(DocumentRequest { what, urls: vec![base.below(SIGNATURE)], limit: KEY_LIMIT, known: None })
-    }
-}
-
-impl Known {
-    /// Returns the name of the record: a repository is known by its canonical place, whichever mirror had it.
-    fn name(site: &Site<'_>) -> String {
-        match &site.repository.location {
-            RepositoryLocation::Url(url) => format!("repomd {url}"),
-            RepositoryLocation::Path(path) => format!("repomd {}", path.display()),
-        }
-    }
-
-    fn load(access: &Access<'_>, site: &Site<'_>) -> Option<Self> {
-        let record = access.store.record(&Self::name(site))?;
-        let known: Self = serde_json::from_slice(&record).ok()?;
-        // What was taken unsigned is no help when a signature is needed.
-        let is_enough = known.signature.is_some() || !site.repository.require_metadata_signature || site.keyring.is_none();
-        // Without its file the server must not be told that the version is known.
-        access.store.entry(Bucket::Metadata, &known.repomd).filter(|_| is_enough).map(|_| known)
-    }
-
-    fn save(access: &Access<'_>, site: &Site<'_>, raw: &Raw, url: &Url, validators: &Validators) -> Result<(), StoreError> {
-        let known = Self {
-            repomd: access.store.put_bytes(Bucket::Metadata, &raw.repomd)?,
-            signature: raw.signature.as_ref().map(|bytes| access.store.put_bytes(Bucket::Metadata, bytes)).transpose()?,
-            url: url.digest(),
-            etag: validators.etag.clone(),
-            last_modified: validators.last_modified.clone(),
-        };
-        if Self::load(access, site).as_ref() == Some(&known) {
-            return Ok(());
-        }
-        access.store.set_record(&Self::name(site), &serde_json::to_vec(&known).unwrap_or_default())
-    }
-
-    fn raw(&self, access: &Access<'_>) -> Option<Raw> {
-        let read = |digest| fs::read(access.store.entry(Bucket::Metadata, digest)?).ok();
-        let signature = self.signature.as_ref().map(read);
-        Some(Raw { repomd: read(&self.repomd)?, signature: signature.flatten() })
     }
 }

@@ -1,0 +1,143 @@
+//! Lines of the target's scripts that start programs for what a shell knows by itself.
+//!
+//! Each shortcut is a line as packages have it and lines that do the same with fewer programs, or with the same programs where the shell
+//! cannot tell. A script with such lines is covered by a copy that has them replaced while it runs; a script whose lines are
+//! others runs as it is.
+
+/// A script and what is shorter in it.
+#[derive(Debug)]
+pub struct Shortened {
+    /// Its path in the target.
+    pub path: &'static str,
+    /// Lines, and what replaces them. Each is replaced where it occurs, and all are independent of each other.
+    pub lines: &'static [(&'static str, &'static str)],
+}
+
+/// What the package asks itself about every certificate: four processes for each of 150, although both lists are empty at first.
+pub const CERTIFICATES: Shortened = Shortened {
+    path: "/var/lib/dpkg/info/ca-certificates.config",
+    lines: &[
+        (
+            r#"   if (echo "$CERTS_DISABLED" | grep -F -q -x "$crt") > /dev/null 2>&1; then"#,
+            r#"   if test -n "$CERTS_DISABLED" && (echo "$CERTS_DISABLED" | grep -F -q -x "$crt") > /dev/null 2>&1; then"#,
+        ),
+        (
+            r#"   elif (echo "$CERTS_TRUST" | grep -F -q -x "$crt") > /dev/null 2>&1; then"#,
+            r#"   elif test -n "$CERTS_TRUST" && (echo "$CERTS_TRUST" | grep -F -q -x "$crt") > /dev/null 2>&1; then"#,
+        ),
+    ],
+};
+
+/// How initramfs-tools copies a file: a dozen processes for each to make a path canonical that is so already, to ask again where `/bin`
+/// leads, to make folders that are there, and to look for variants of libraries that their names do not speak of.
+pub const INITRAMFS: Shortened = Shortened {
+    path: "/usr/share/initramfs-tools/hook-functions",
+    lines: &[
+        (
+            r#"	target="$(realpath -ms "/${target}")" || return 2"#,
+            r#"	case "/${target#/}" in
+	*//*|*/./*|*/../*|*/.|*/..|*/) target="$(realpath -ms "/${target}")" || return 2 ;;
+	*) target="/${target#/}" ;;
+	esac"#,
+        ),
+        (
+            r#"		[ "$(readlink -f /bin)" = /usr/bin ] && src="/usr${src}""#,
+            r#"		[ "${oic_bin:=$(readlink -f /bin)}" = /usr/bin ] && src="/usr${src}""#,
+        ),
+        (r#"	mkdir -p "${DESTDIR}/${target%/*}""#, r#"	[ -d "${DESTDIR}/${target%/*}" ] || mkdir -p "${DESTDIR}/${target%/*}""#),
+        (
+            r#"	if [ "${link_target}" != "$(realpath -s "$src")" ]; then"#,
+            r#"	case "${src}" in
+	[!/]*|*//*|*/./*|*/../*|*/.|*/..|*/) oic_src="$(realpath -s "$src")" ;;
+	*) oic_src="${src}" ;;
+	esac
+	if [ "${link_target}" != "${oic_src}" ]; then"#,
+        ),
+        (
+            r#"		nonoptlib=$(echo "${x}" | sed -e 's#/lib/\([^/]*/\)\?\(tls\|i686\|sse2\|neon\|vfp\).*/\(lib.*\)#/lib/\1\3#')"#,
+            r#"		case "${x}" in
+		*tls*|*i686*|*sse2*|*neon*|*vfp*|*\\*) nonoptlib=$(echo "${x}" | sed -e 's#/lib/\([^/]*/\)\?\(tls\|i686\|sse2\|neon\|vfp\).*/\(lib.*\)#/lib/\1\3#') ;;
+		*) nonoptlib="${x}" ;;
+		esac"#,
+        ),
+        (
+            r#"		nonoptlib=$(echo "${nonoptlib}" | sed -e 's#-linux-gnu/\(tls\|i686\|sse2\|neon\|vfp\).*/\(lib.*\)#-linux-gnu/\2#')"#,
+            r#"		case "${nonoptlib}" in
+		*tls*|*i686*|*sse2*|*neon*|*vfp*|*\\*) nonoptlib=$(echo "${nonoptlib}" | sed -e 's#-linux-gnu/\(tls\|i686\|sse2\|neon\|vfp\).*/\(lib.*\)#-linux-gnu/\2#') ;;
+		esac"#,
+        ),
+    ],
+};
+
+impl Shortened {
+    /// Returns the script with shorter lines; none when it has none of them.
+    #[must_use]
+    pub fn of(&self, script: &str) -> Option<String> {
+        let mut found = false;
+        let mut shorter = String::with_capacity(script.len() + 1024);
+        for line in script.split_inclusive('\n') {
+            let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+            let replaced = self.lines.iter().find(|(old, _)| *old == text);
+            found |= replaced.is_some();
+            shorter.push_str(replaced.map_or(text, |(_, new)| new));
+            shorter.push_str(end);
+        }
+        found.then_some(shorter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_lines_are_replaced_and_nothing_else() {
+        let script = Shortened { path: "/x", lines: &[("  slow", "  quick\n  and"), ("gone", "other")] };
+        assert_eq!(script.of("a\n  slow\nslow\n  slow # why\n  slow").unwrap(), "a\n  quick\n  and\nslow\n  slow # why\n  quick\n  and");
+        assert_eq!(script.of("a\n slow\n"), None);
+    }
+
+    /// Runs a line and its shortcut in a shell and compares a variable afterwards.
+    fn alike(line: usize, before: &str, variable: &str) -> String {
+        let run = |text: &str| {
+            let script = format!("f() {{ {before}\n{text}\n}}\nf; echo \"$? ${variable}\"");
+            crate::exec::output_of("sh", &["-c", &script])
+        };
+        let (old, new) = INITRAMFS.lines[line];
+        let (long, short) = (run(old), run(new));
+        assert_eq!(long, short, "{before}");
+        short
+    }
+
+    #[test]
+    fn paths_are_as_the_programs_make_them() {
+        for path in [
+            "/usr/bin/x",
+            "usr/bin/x",
+            "//usr/bin/x",
+            "/a//b",
+            "/a/./b",
+            "/a/../b",
+            "/a/.",
+            "/a/..",
+            "/a/",
+            "/",
+            "",
+            "/a b/.c",
+            "/..",
+            "/..a/b.",
+        ] {
+            alike(0, &format!("target='{path}'"), "target");
+        }
+        for path in [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib/tls/libc.so.6",
+            "/lib/x86_64-linux-gnu/sse2/libm.so.6",
+            "/usr/lib/libgnutls.so.30",
+            "/lib/a\\\\b",
+        ] {
+            alike(4, &format!("x='{path}'"), "nonoptlib");
+            alike(5, &format!("nonoptlib='{path}'"), "nonoptlib");
+        }
+    }
+}
