@@ -45,8 +45,6 @@ fn configs_of_the_toolkit_load() {
     insta::assert_snapshot!(text.join("\n"), @r"
     core-fips.json: SystemConfigs[].KernelCommandLine.SELinux
     core-legacy-unattended-hyperv.json: Disks[0].TargetDisk
-    distroless-base.json: SystemConfigs[].RemoveRpmDb
-    distroless-minimal.json: SystemConfigs[].RemoveRpmDb
     full.json: SystemConfigs, Disks
     ");
 }

@@ -119,7 +119,7 @@ fn unknown_fields_and_values() {
     error[unknown-field]: unknown field `hostnmae`
       at t.yml:4:3
       field: systemConfig.hostnmae
-      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, weakDependencies, packageDocs, packageLanguages, additionalFiles, configurations, kernel, fde, network
+      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
       hint: did you mean `hostname`?
     ");
     insta::assert_snapshot!(after_head("disk:\n  partitionTableType: gtp\n"), @r##"
@@ -848,5 +848,14 @@ fn images_without_a_disk() {
       at t.yml:3:27
       field: disk.artifacts[].type
       allowed: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi, ext4, squashfs, tar, oci
+    ");
+}
+
+#[test]
+fn a_package_database_of_debian_stays() {
+    insta::assert_snapshot!(after_head("systemConfig: {removePackageDatabase: true}\n"), @r"
+    error[contradiction]: Debian 13 (trixie) is made of Debian packages, and only the database of RPM can be left out
+      at t.yml:3:39
+      field: systemConfig.removePackageDatabase
     ");
 }

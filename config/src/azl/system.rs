@@ -58,6 +58,12 @@ pub(super) fn system(system: &Object<'_>, has_partitions: bool, reader: &mut Rea
     }
     refuse(system, reader);
     boot(system, has_partitions, &mut tree, reader);
+    if let Some(node) = system.get("RemoveRpmDb").filter(|_| system.truth("RemoveRpmDb")) {
+        tree.put("removePackageDatabase", plain(node.origin, "true"));
+    }
+    if let Some(node) = system.get("EnableGrubMkconfig").filter(|node| node.as_text() == Some("false")) {
+        reader.unsupported(node.origin, join(PATH, "EnableGrubMkconfig"), "GRUB's menu is always written; leave it out");
+    }
     let list = packages::packages(system, PATH, reader);
     check_packages(system, &list, reader);
     tree.list("packages", system.origin, list);
@@ -81,7 +87,7 @@ pub(super) fn system(system: &Object<'_>, has_partitions: bool, reader: &mut Rea
 fn refuse(system: &Object<'_>, reader: &mut Reader<'_>) {
     const REASONS: &[(&str, &str)] = &[
         ("IsKickStartBoot", "kickstart belongs to an installer, which cannot be built yet"),
-        ("RemoveRpmDb", "an image without its package database cannot be made yet"),
+        ("IsIsoInstall", "an installer cannot be built yet"),
         ("PreserveTdnfCache", "the package manager's cache is never kept in an image"),
         ("EnableHidepid", "hidden processes are not configured by oic; do it with a script"),
         ("EnableSystemdFirstboot", "the machine ID is always empty at first boot, so systemd-firstboot does not run; leave it out"),

@@ -39,6 +39,8 @@ pub struct SystemConfig {
     pub package_docs: Option<Located<bool>>,
     /// Languages of which packages' files are installed, `de:fr`, or `none`.
     pub package_languages: Option<Located<Text>>,
+    /// RPM: the image is without the database of its packages, and has lists of them in `/var/lib/rpmmanifest` instead.
+    pub remove_package_database: Option<Located<bool>>,
     /// Files to put into the image.
     pub additional_files: Option<Keyed<AdditionalFile>>,
     /// Commands to run in the image, in this order.

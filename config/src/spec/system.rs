@@ -25,6 +25,8 @@ pub struct System {
     pub package_docs: bool,
     /// The languages of which such packages' files are installed, as rpm writes them (`de:fr`, `NONE`); none: all.
     pub package_languages: Option<String>,
+    /// Whether the image is without the database of its packages, and has lists of them instead.
+    pub remove_package_database: bool,
     /// Groups, made before the users.
     pub groups: Vec<Group>,
     /// User accounts.

@@ -245,7 +245,11 @@ fn filesystem(
         FilesystemName::LinuxSwap | FilesystemName::Swap => Filesystem::Swap,
     };
     if filesystem == Filesystem::F2fs {
-        cx.unsupported(name.origin, field, "f2fs cannot be made yet; use `ext4` or `btrfs`");
+        cx.unsupported(
+            name.origin,
+            field,
+            "f2fs cannot be filled without privilege: its tool takes files from a folder only; use `ext4`, `xfs` or `btrfs`",
+        );
     }
     Some(filesystem)
 }

@@ -8,8 +8,8 @@ use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, BootTypeName, FileStage, FilesystemName, Layer, Located, ProviderName, SystemConfig, Text};
 use crate::source::Origin;
 use crate::spec::{
-    AdditionalFile, Arch, BootType, Bootloader, BootloaderProvider, ImageType, InitramfsGenerator, Kernel, PackageRequest, PartitionType,
-    System,
+    AdditionalFile, Arch, BootType, Bootloader, BootloaderProvider, Ecosystem, ImageType, InitramfsGenerator, Kernel, PackageRequest,
+    PartitionType, System,
 };
 
 /// Most files that one folder of `additionalFiles` may hold.
@@ -48,6 +48,7 @@ pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> S
         weak_dependencies: given.weak_dependencies.as_ref().is_some_and(|weak| *weak.value()),
         package_docs: settings::package_docs(given, cx),
         package_languages: settings::package_languages(given, cx),
+        remove_package_database: remove_package_database(given, cx),
         bootloader,
         kernel,
     }
@@ -63,6 +64,17 @@ fn add_package(packages: &mut Vec<PackageRequest>, name: &str, origin: Origin, c
     if !packages.iter().any(|package| package.name == name) {
         packages.push(PackageRequest { name: name.to_owned(), version: None, origin: cx.origin(origin) });
     }
+}
+
+/// Returns whether the image is without RPM's database. Nothing else than dpkg's could tell what an image of Debian's family has.
+fn remove_package_database(given: &SystemConfig, cx: &mut Context<'_>) -> bool {
+    let Some(remove) = given.remove_package_database.as_ref().filter(|remove| *remove.value()) else { return false };
+    if cx.provider.facts.ecosystem != Ecosystem::Rpm {
+        let message =
+            format!("{} is made of Debian packages, and only the database of RPM can be left out", cx.provider.facts.display_name);
+        cx.error(Code::Contradiction, remove.origin, "systemConfig.removePackageDatabase", message);
+    }
+    true
 }
 
 fn hostname(given: &SystemConfig, cx: &mut Context<'_>) -> Option<String> {

@@ -34,6 +34,7 @@ use crate::{
         layout::{self, LayoutError},
     },
     exec::Program,
+    inspect::container_manifest::{self, ManifestError},
     rootfs::{Content, HostFile, Inode, InodeId, Kind, RootTree, TreeError, normalize, tree::Metadata},
 };
 
@@ -148,6 +149,9 @@ pub enum FinishError {
     /// The disk cannot be made.
     #[error("cannot make the disk")]
     Image(#[from] ImageError),
+    /// The database of the packages cannot be replaced.
+    #[error("cannot make an image without the database of its packages")]
+    Manifest(#[from] ManifestError),
     /// An initramfs has no first program.
     #[error("the image has no `{}`, which its kernel could start", INIT.join("` and no `"))]
     NoInit,
@@ -339,6 +343,9 @@ impl Finish<'_> {
     /// # Errors
     /// Fails when the image cannot boot or its content does not fit.
     pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<(RootTree, Option<BareKernel>), FinishError> {
+        if self.spec.system.remove_package_database {
+            container_manifest::replace_database(&mut root, self.epoch_time())?;
+        }
         let Some(disk) = &self.spec.disk else { return without_disk(self.spec, root, self.cmdline, self.epoch) };
         let kernels = match &self.spec.system.kernel {
             Some(kernel) => kernels(&root, kernel)?,

@@ -17,6 +17,9 @@ use crate::{
 /// How much of a partition is looked at: Btrfs has its superblock at 64 KiB.
 const HEAD: u64 = 68 << 10;
 
+/// Filesystems with files that are not read.
+const NOT_READ: [&str; 5] = ["xfs", "btrfs", "squashfs", "erofs", "f2fs"];
+
 /// Returns what a partition holds and, where that is read, its files. What could not be read is added to `problems`.
 pub(super) fn probe(file: &Arc<HostFile>, problems: &mut Vec<String>) -> io::Result<Option<(FilesystemReport, Option<RootTree>)>> {
     let mut head = vec![0; HEAD.min(file.size()) as usize];
@@ -40,6 +43,9 @@ pub(super) fn probe(file: &Arc<HostFile>, problems: &mut Vec<String>) -> io::Res
                 Ok(read) => tree = Some(read),
                 Err(error) => problems.push(format!("the files of a filesystem cannot be listed: {}", causes::in_one_line(&error))),
             }
+        }
+        if NOT_READ.contains(&report.kind.as_str()) {
+            problems.push(format!("the files of {} filesystems are not read, so that nothing is told of a system in it", report.kind));
         }
         report.entries = tree.as_ref().map(|tree| tree.walk().count() as u64);
         return Ok(Some((report, tree)));

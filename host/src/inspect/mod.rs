@@ -12,6 +12,7 @@
 
 mod boot_entries;
 mod certificate;
+pub mod container_manifest;
 mod efi;
 mod filesystem;
 pub mod html;

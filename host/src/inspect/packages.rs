@@ -14,19 +14,19 @@ const MAX_STATUS: u64 = 256 << 20;
 /// The most packages.
 const MAX_PACKAGES: usize = 200_000;
 /// Where RPM's database is.
-const RPM: [&str; 2] = ["/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite"];
+pub(super) const RPM: [&str; 2] = ["/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite"];
 /// Older kinds of RPM's database, which are not read.
 const RPM_OLD: [&str; 4] =
     ["/usr/lib/sysimage/rpm/Packages.db", "/var/lib/rpm/Packages.db", "/usr/lib/sysimage/rpm/Packages", "/var/lib/rpm/Packages"];
 
 /// Tags of a header.
-const NAME: u32 = 1000;
-const VERSION: u32 = 1001;
-const RELEASE: u32 = 1002;
-const EPOCH: u32 = 1003;
+pub(super) const NAME: u32 = 1000;
+pub(super) const VERSION: u32 = 1001;
+pub(super) const RELEASE: u32 = 1002;
+pub(super) const EPOCH: u32 = 1003;
 const LICENSE: u32 = 1014;
-const ARCH: u32 = 1022;
-const SOURCE: u32 = 1044;
+pub(super) const ARCH: u32 = 1022;
+pub(super) const SOURCE: u32 = 1044;
 /// The most entries of a header.
 const MAX_TAGS: usize = 4096;
 
@@ -125,13 +125,14 @@ fn header_of(row: &[Value]) -> Option<PackageReport> {
 }
 
 /// A header as the database has it: two counts, the index, the data.
-struct Header<'a> {
+pub(super) struct Header<'a> {
     index: Vec<[u32; 4]>,
     data: &'a [u8],
 }
 
 impl<'a> Header<'a> {
-    fn parse(blob: &'a [u8]) -> Option<Self> {
+    /// Reads a header.
+    pub(super) fn parse(blob: &'a [u8]) -> Option<Self> {
         let number = |at: usize| Some(u32::from_be_bytes(blob.get(at..at.checked_add(4)?)?.try_into().ok()?));
         let (count, length) = (number(0)? as usize, number(4)? as usize);
         if count > MAX_TAGS {
@@ -152,13 +153,14 @@ impl<'a> Header<'a> {
     }
 
     /// Returns a string, the first of several.
-    fn text(&self, tag: u32) -> Option<String> {
+    pub(super) fn text(&self, tag: u32) -> Option<String> {
         let (kind, data) = self.value(tag)?;
         let text = data.split(|byte| *byte == 0).next().filter(|_| matches!(kind, 6 | 8 | 9))?;
         Some(String::from_utf8_lossy(text).into_owned())
     }
 
-    fn number(&self, tag: u32) -> Option<u32> {
+    /// Returns a number of 32 bits, the first of several.
+    pub(super) fn number(&self, tag: u32) -> Option<u32> {
         let (kind, data) = self.value(tag)?;
         Some(u32::from_be_bytes(data.get(..4).filter(|_| kind == 4)?.try_into().ok()?))
     }
