@@ -29,7 +29,8 @@ pub const CERTIFICATES: Shortened = Shortened {
 };
 
 /// How initramfs-tools copies a file: a dozen processes for each to make a path canonical that is so already, to ask again where `/bin`
-/// leads, to make folders that are there, and to look for variants of libraries that their names do not speak of.
+/// leads, to make folders that are there, and to look for variants of libraries that their names do not speak of. And one look at the names
+/// of all libraries for nine of them, which would make an initramfs depend on every library.
 pub const INITRAMFS: Shortened = Shortened {
     path: "/usr/share/initramfs-tools/hook-functions",
     lines: &[
@@ -52,6 +53,11 @@ pub const INITRAMFS: Shortened = Shortened {
 	*) oic_src="${src}" ;;
 	esac
 	if [ "${link_target}" != "${oic_src}" ]; then"#,
+        ),
+        (
+            r#"		for library in "${libdir}"/libgcc_s.so.[1-9]; do"#,
+            r#"		for library in "${libdir}"/libgcc_s.so.1 "${libdir}"/libgcc_s.so.2 "${libdir}"/libgcc_s.so.3 "${libdir}"/libgcc_s.so.4 \
+			"${libdir}"/libgcc_s.so.5 "${libdir}"/libgcc_s.so.6 "${libdir}"/libgcc_s.so.7 "${libdir}"/libgcc_s.so.8 "${libdir}"/libgcc_s.so.9; do"#,
         ),
         (
             r#"		nonoptlib=$(echo "${x}" | sed -e 's#/lib/\([^/]*/\)\?\(tls\|i686\|sse2\|neon\|vfp\).*/\(lib.*\)#/lib/\1\3#')"#,
@@ -164,8 +170,8 @@ mod tests {
             "/usr/lib/libgnutls.so.30",
             "/lib/a\\\\b",
         ] {
-            alike(4, &format!("x='{path}'"), "nonoptlib");
-            alike(5, &format!("nonoptlib='{path}'"), "nonoptlib");
+            alike(5, &format!("x='{path}'"), "nonoptlib");
+            alike(6, &format!("nonoptlib='{path}'"), "nonoptlib");
         }
     }
 }
