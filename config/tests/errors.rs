@@ -119,7 +119,7 @@ fn unknown_fields_and_values() {
     error[unknown-field]: unknown field `hostnmae`
       at t.yml:4:3
       field: systemConfig.hostnmae
-      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, weakDependencies, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
+      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
       hint: did you mean `hostname`?
     ");
     insta::assert_snapshot!(after_head("disk:\n  partitionTableType: gtp\n"), @r##"

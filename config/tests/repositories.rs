@@ -66,6 +66,23 @@ fn priorities_are_those_of_the_family() {
 }
 
 #[test]
+fn documentation_and_languages_are_left_out_of_rpm_packages_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let field = |field: &str| format!("systemConfig:\n  {field}");
+    let spec = loaded(folder.path(), AZL3, &field("packageLanguages: none\n  packageDocs: false")).unwrap().spec;
+    assert_eq!((spec.system.package_docs, spec.system.package_languages.as_deref()), (false, Some("NONE")));
+    let spec = loaded(folder.path(), AZL3, &field("packageLanguages: 'de:pt_BR'")).unwrap().spec;
+    assert_eq!((spec.system.package_docs, spec.system.package_languages.as_deref()), (true, Some("de:pt_BR")));
+    for bad in ["packageLanguages: 'de:'", "packageLanguages: 'de fr'", "packageLanguages: '%{lua:x}'"] {
+        assert!(loaded(folder.path(), AZL3, &field(bad)).is_err(), "{bad}");
+    }
+    for only_rpm in ["packageLanguages: de", "packageDocs: false"] {
+        assert!(loaded(folder.path(), DEBIAN, &field(only_rpm)).unwrap_err().contains("RPM family"), "{only_rpm}");
+    }
+    loaded(folder.path(), DEBIAN, &field("packageDocs: true")).unwrap();
+}
+
+#[test]
 fn rpm_requests_may_be_groups_files_and_provided_names() {
     let folder = tempfile::tempdir().unwrap();
     let lines =

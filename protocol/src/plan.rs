@@ -57,6 +57,10 @@ pub enum Step {
 pub struct RpmInstall {
     /// The packages, each by name, version and architecture as rpm writes them. Their order means nothing: rpm finds its own.
     pub packages: Vec<StoreBlob>,
+    /// Whether files that packages mark as documentation are installed.
+    pub docs: bool,
+    /// The languages of which files are installed, as rpm writes them (`de:fr`, `NONE`); none: all.
+    pub languages: Option<String>,
 }
 
 /// How the host left the packages, and what the agent does with them.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version that this build speaks.
-pub const PROTOCOL_VERSION: ProtocolVersion = ProtocolVersion { major: 1, minor: 1 };
+pub const PROTOCOL_VERSION: ProtocolVersion = ProtocolVersion { major: 2, minor: 0 };
 
 /// A protocol version. Sides with equal `major` understand each other; `minor` only counts additions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

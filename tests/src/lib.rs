@@ -6,6 +6,7 @@
 //! redact    what differs from run to run and machine to machine → placeholders
 //! Tiny      a distribution to build images of again and again: its sandbox, a shared cache, turns at running machines
 //! Lab       what tests share that build images: a cache, and turns at running virtual machines
+//! TestOs    a signed distribution of RPM packages, made on the spot
 //! Guest     a booted image with a user at its console
 //! image     the files of an image that is not booted
 //! state     its installed state beside mmdebstrap's
@@ -22,6 +23,7 @@ mod redact;
 mod require;
 mod sandbox;
 pub mod state;
+mod testos;
 mod tiny;
 
 pub use guest::{Answer, Guest};
@@ -31,4 +33,5 @@ pub use oic_command::{Oic, Output, program};
 pub use redact::redact;
 pub use require::{shared, skip};
 pub use sandbox::Sandbox;
+pub use testos::{TestOs, build_rpm};
 pub use tiny::{OwnRepository, Tiny};

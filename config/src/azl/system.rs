@@ -50,6 +50,12 @@ pub(super) fn system(system: &Object<'_>, has_partitions: bool, reader: &mut Rea
     if let Some((hostname, origin)) = system.text("Hostname") {
         tree.text("hostname", origin, hostname);
     }
+    if let Some(node) = system.get("DisableRpmDocs").filter(|_| system.truth("DisableRpmDocs")) {
+        tree.put("packageDocs", plain(node.origin, "false"));
+    }
+    if let Some((languages, origin)) = system.text("OverrideRpmLocales") {
+        tree.text("packageLanguages", origin, languages);
+    }
     refuse(system, reader);
     boot(system, has_partitions, &mut tree, reader);
     if let Some(node) = system.get("RemoveRpmDb").filter(|_| system.truth("RemoveRpmDb")) {

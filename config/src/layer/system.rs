@@ -35,6 +35,10 @@ pub struct SystemConfig {
     pub packages: Option<Vec<Located<String>>>,
     /// Whether packages that others recommend are installed with them.
     pub weak_dependencies: Option<Located<bool>>,
+    /// Whether files are installed that packages mark as documentation.
+    pub package_docs: Option<Located<bool>>,
+    /// Languages of which packages' files are installed, `de:fr`, or `none`.
+    pub package_languages: Option<Located<Text>>,
     /// RPM: the image is without the database of its packages, and has lists of them in `/var/lib/rpmmanifest` instead.
     pub remove_package_database: Option<Located<bool>>,
     /// Files to put into the image.

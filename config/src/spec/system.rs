@@ -21,6 +21,10 @@ pub struct System {
     pub packages: Vec<PackageRequest>,
     /// Whether packages that others recommend are installed with them.
     pub weak_dependencies: bool,
+    /// Whether files are installed that packages of the RPM family mark as documentation.
+    pub package_docs: bool,
+    /// The languages of which such packages' files are installed, as rpm writes them (`de:fr`, `NONE`); none: all.
+    pub package_languages: Option<String>,
     /// Whether the image is without the database of its packages, and has lists of them instead.
     pub remove_package_database: bool,
     /// Groups, made before the users.

@@ -4,7 +4,8 @@ use super::Context;
 use super::packages::missing_file;
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{CommandStage, Configuration, Located, SystemConfig, Text};
-use crate::spec::{Command, Services};
+use crate::source::Origin;
+use crate::spec::{Command, Ecosystem, Services};
 
 /// Returns `LANG`.
 pub(super) fn locale(given: &SystemConfig, cx: &mut Context<'_>) -> Option<String> {
@@ -16,6 +17,38 @@ pub(super) fn locale(given: &SystemConfig, cx: &mut Context<'_>) -> Option<Strin
         cx.report(finding.allowed(["C.UTF-8", "en_US.UTF-8", "de_DE.UTF-8@euro"]), locale.origin, "systemConfig.locale");
     }
     Some(text.to_owned())
+}
+
+/// Returns whether documentation is installed.
+pub(super) fn package_docs(given: &SystemConfig, cx: &mut Context<'_>) -> bool {
+    let Some(docs) = &given.package_docs else { return true };
+    if !*docs.value() {
+        only_rpm(docs.origin, "systemConfig.packageDocs", cx);
+    }
+    *docs.value()
+}
+
+/// Returns the languages of which files are installed, as rpm writes them.
+pub(super) fn package_languages(given: &SystemConfig, cx: &mut Context<'_>) -> Option<String> {
+    const FIELD: &str = "systemConfig.packageLanguages";
+    let languages = given.package_languages.as_ref()?;
+    let text = languages.value.0.trim();
+    let language = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.@-".contains(c))
+    };
+    if !text.split(':').all(language) {
+        let finding = Finding::error(Code::InvalidValue, "not a list of languages").found(format!("`{text}`"));
+        cx.report(finding.allowed(["none", "en", "de:fr:pt_BR"]), languages.origin, FIELD);
+    }
+    only_rpm(languages.origin, FIELD, cx);
+    Some(if text.eq_ignore_ascii_case("none") { "NONE".to_owned() } else { text.to_owned() })
+}
+
+/// Refuses what only rpm can do.
+fn only_rpm(origin: Origin, field: &str, cx: &mut Context<'_>) {
+    if cx.provider.facts.ecosystem == Ecosystem::Deb {
+        cx.error(Code::Contradiction, origin, field, "only packages of the RPM family say which of their files it concerns");
+    }
 }
 
 /// Returns the time zone. Whether the image knows it is seen when it is built.

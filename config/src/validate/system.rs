@@ -46,6 +46,8 @@ pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> S
         commands: settings::commands(given, cx),
         packages,
         weak_dependencies: given.weak_dependencies.as_ref().is_some_and(|weak| *weak.value()),
+        package_docs: settings::package_docs(given, cx),
+        package_languages: settings::package_languages(given, cx),
         remove_package_database: remove_package_database(given, cx),
         bootloader,
         kernel,

@@ -33,8 +33,8 @@ const DRACUT_FOLDER: &str = "/etc/dracut.conf.d";
 const DRACUT_LATER: &str = "/etc/dracut.conf.d/00-later.conf";
 const END: &str = "exit 0\n";
 
-/// Files that sqlite leaves beside a database when it is closed after a change of root, empty ones.
-const LEFTOVERS: [&str; 3] = ["rpmdb.sqlite-wal", "rpmdb.sqlite-shm", ".rpm.lock"];
+/// What sqlite writes before it changes the database. rpm keeps the file, empty, since users who may not write read with it.
+const WRITE_AHEAD_LOG: &str = "rpmdb.sqlite-wal";
 
 /// Installs.
 ///
@@ -74,12 +74,14 @@ fn transaction(install: &RpmInstall, context: &mut Context<'_, '_, '_>) -> Resul
         "--define=_flush_io 0",
         "--define=_pkgverify_level none",
     ];
-    let program = rpm_on_target().args(options).args(paths.iter().map(String::as_str));
+    let languages = install.languages.as_ref().map(|languages| format!("--define=_install_langs {languages}"));
+    let docs = (!install.docs).then_some("--excludedocs");
+    let program = rpm_on_target().args(options).args(docs).args(languages.as_deref()).args(paths.iter().map(String::as_str));
     let mut progress = Progress::new(install);
     let mut lookout = |line: &str, events: &mut Events<'_>| progress.line(line, events);
     let ended = context.shell.watch(&program, &mut lookout)?;
     if let Some((complaint, output)) = progress.failed {
-        return Err(blame(complaint, output));
+        return Err(blame(complaint, &progress.current, output));
     }
     if ended.succeeded() {
         return Ok(());
@@ -88,12 +90,12 @@ fn transaction(install: &RpmInstall, context: &mut Context<'_, '_, '_>) -> Resul
     Err(ended.program_failed(vec!["rpm".into(), "--upgrade".into()]))
 }
 
-/// Words what rpm complained about.
-fn blame(complaint: Complaint, output: Vec<String>) -> AgentError {
+/// Words what rpm complained about while it was at a package.
+fn blame(complaint: Complaint, current: &str, output: Vec<String>) -> AgentError {
     let kind = match complaint {
         Complaint::Script { package, script, exit_code } => AgentErrorKind::PackageScript { package, script, exit_code },
         Complaint::Owner { kind, name } => AgentErrorKind::PostCondition {
-            expected: format!("the {kind} `{name}` exists when files that belong to it are written"),
+            expected: format!("the {kind} `{name}` exists when files of {current} are written that belong to it"),
             found: "it does not, and rpm gave the files to root".into(),
         },
     };
@@ -105,6 +107,8 @@ struct Progress {
     names: BTreeSet<String>,
     total: usize,
     done: usize,
+    /// The package that rpm turned to last.
+    current: String,
     /// The last lines, for the case that one of them is the reason.
     recent: Vec<String>,
     failed: Option<(Complaint, Vec<String>)>,
@@ -113,7 +117,7 @@ struct Progress {
 impl Progress {
     fn new(install: &RpmInstall) -> Self {
         let names: BTreeSet<String> = install.packages.iter().map(|package| package.name.clone()).collect();
-        Self { total: names.len(), names, done: 0, recent: Vec::new(), failed: None }
+        Self { total: names.len(), names, done: 0, current: String::new(), recent: Vec::new(), failed: None }
     }
 
     /// Takes note of a line: the name of a package that rpm turns to, or what a script prints, or a complaint.
@@ -121,6 +125,7 @@ impl Progress {
         if self.names.remove(line) {
             events.progress(self.done, self.total, line);
             self.done += 1;
+            line.clone_into(&mut self.current);
             return Verdict::Show;
         }
         if self.recent.len() == TAIL_LINES {
@@ -169,12 +174,8 @@ fn check_database(install: &RpmInstall, folder: &str, context: &mut Context<'_, 
     }
     let wanted: BTreeSet<String> = install.packages.iter().map(|package| package.name.clone()).collect();
     rpm::check_listed(&wanted, &listed)?;
-    for name in LEFTOVERS {
-        let path = format!("{folder}/{name}");
-        if rootfs.stat(&path).is_some_and(|facts| facts.st_size > 0) && name.ends_with("-wal") {
-            return Err(failure::post_condition(format!("rpm's database in {folder} is closed"), format!("{name} is not empty")));
-        }
-        rootfs.remove(&path)?;
+    if rootfs.stat(&format!("{folder}/{WRITE_AHEAD_LOG}")).is_some_and(|facts| facts.st_size > 0) {
+        return Err(failure::post_condition(format!("rpm's database in {folder} is closed"), format!("{WRITE_AHEAD_LOG} is not empty")));
     }
     Ok(())
 }
@@ -189,7 +190,7 @@ mod tests {
 
     fn install(names: &[&str]) -> RpmInstall {
         let blob = |name: &&str| StoreBlob { name: (*name).to_owned(), path: format!("unpacked/{name}"), size: 1 };
-        RpmInstall { packages: names.iter().map(blob).collect() }
+        RpmInstall { packages: names.iter().map(blob).collect(), docs: true, languages: None }
     }
 
     #[test]
@@ -203,7 +204,7 @@ mod tests {
         let line = "warning: %post(foo-1-1.noarch) scriptlet failed, exit status 3";
         assert_eq!(progress.line(line, &mut events), Verdict::Stop);
         let (complaint, output) = progress.failed.unwrap();
-        let error = blame(complaint, output);
+        let error = blame(complaint, &progress.current, output);
         let kind = AgentErrorKind::PackageScript { package: "foo-1-1.noarch".into(), script: "%post".into(), exit_code: Some(3) };
         assert_eq!(error.kind, kind);
         assert_eq!(error.output.last().map(String::as_str), Some(line));

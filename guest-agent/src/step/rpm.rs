@@ -4,6 +4,7 @@
 //! warning: %post(foo-1-1.x86_64) scriptlet failed, exit status 1
 //! error: %pre(foo-1-1.x86_64) scriptlet failed, signal 9
 //! warning: %triggerin(foo-1-1.x86_64) scriptlet failed, exit status 2
+//! error: lua script failed: [string "%post(foo-1-1.x86_64)"]:1: what is wrong
 //! warning: user messagebus does not exist - using root
 //! ```
 
@@ -38,6 +39,12 @@ pub(super) fn complaint(line: &str) -> Option<Complaint> {
         let (script, package) = named.strip_suffix(')')?.split_once('(')?;
         let exit_code = reason.strip_prefix("exit status ").and_then(|status| status.trim().parse().ok());
         return script.starts_with('%').then(|| Complaint::Script { package: package.into(), script: script.into(), exit_code });
+    }
+    if let Some(reason) = ["lua script failed: ", "invalid syntax in lua scriptlet: "].iter().find_map(|words| text.strip_prefix(words)) {
+        // A script in rpm's own interpreter, which has no exit status.
+        let (named, _) = reason.strip_prefix("[string \"")?.split_once("\"]:")?;
+        let (script, package) = named.strip_suffix(')')?.split_once('(')?;
+        return Some(Complaint::Script { package: package.into(), script: script.into(), exit_code: None });
     }
     let owner = text.strip_suffix(" does not exist - using root")?;
     let (kind, name) = owner.split_once(' ')?;
@@ -85,6 +92,10 @@ mod tests {
             (
                 "warning: %transfiletriggerin(glibc-2-1.x86_64) scriptlet failed, exit status 1",
                 script("glibc-2-1.x86_64", "%transfiletriggerin", Some(1)),
+            ),
+            (
+                "error: lua script failed: [string \"%post(foo-1-1.noarch)\"]:2: attempt to call a nil value",
+                script("foo-1-1.noarch", "%post", None),
             ),
             ("warning: user messagebus does not exist - using root", Some(Complaint::Owner { kind: "user", name: "messagebus".into() })),
             ("warning: group shadow does not exist - using root", Some(Complaint::Owner { kind: "group", name: "shadow".into() })),

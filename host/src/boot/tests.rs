@@ -169,6 +169,15 @@ fn signed_programs_of_the_rpm_family_are_where_its_packages_put_them() {
     assert_eq!(text(&esp, "/EFI/BOOT/BOOTX64.EFI"), shim);
     assert_eq!(text(&esp, "/EFI/vendor/grubx64.efi"), grub);
     assert!(text(&esp, "/EFI/vendor/grub.cfg").ends_with("configfile $prefix/grub.cfg\n"));
+    assert!(esp.lookup("/boot/grub/grub.cfg").is_none());
+
+    // Azure Linux: no vendor's folder, and a menu where `grub2-mkconfig` writes.
+    let (shim, grub) = ("boot/efi/EFI/BOOT/bootx64.efi", "boot/efi/EFI/BOOT/grubx64.efi");
+    let root = target(&[shim, grub, "usr/sbin/grub2-mkconfig"]);
+    let esp = grub::efi::esp_tree(&input(&root, &kernels), &volume(None, None)).unwrap();
+    assert_eq!((text(&esp, "/EFI/BOOT/BOOTX64.EFI"), text(&esp, "/EFI/BOOT/grubx64.efi")), (shim.to_owned(), grub.to_owned()));
+    assert!(text(&esp, "/boot/grub2/grub.cfg").contains("set prefix=($root)/boot/grub2\n"));
+    assert_eq!((grub::folder(&root), grub::folder(&target(&[]))), ("/boot/grub2", "/boot/grub"));
 }
 
 #[test]

@@ -8,13 +8,12 @@ use oic_config::spec::ImageSpec;
 use super::root::Opened;
 use crate::{
     lock::{LockedImage, LockedPackage},
-    report::packages::{Dependency, Origin, PackageRecord},
-    repository::rpm::PackageHeader,
-    rootfs::{
-        PackageInput,
-        control::{Relation, Stanza},
-        rpm::Rpm,
+    report::{
+        packages::{Dependency, Origin, PackageRecord},
+        relations,
     },
+    repository::rpm::PackageHeader,
+    rootfs::{PackageInput, control::Stanza, rpm::Rpm},
 };
 
 /// The packages of an image and how they depend on each other.
@@ -48,7 +47,8 @@ fn deb_contents(lock: &LockedImage, inputs: &[PackageInput]) -> (Vec<PackageReco
     // A control file that cannot be read has stopped the build before: what is left here is a package without relations.
     let stanzas: Vec<Option<Stanza>> = inputs.iter().map(|input| Stanza::parse(input.deb.control_file("control")?).ok()).collect();
     let records = lock.packages.iter().zip(&stanzas).map(|(package, stanza)| record(lock, package, source(package, stanza.as_ref()), None));
-    (records.collect(), dependencies(lock, &stanzas))
+    let versions: Vec<_> = lock.packages.iter().map(|package| (package.name.as_str(), package.version.as_str())).collect();
+    (records.collect(), relations::of_debs(&versions, &stanzas))
 }
 
 fn rpm_contents(lock: &LockedImage, rpms: &[Rpm]) -> (Vec<PackageRecord>, Vec<Dependency>) {
@@ -86,7 +86,7 @@ fn rpm_dependencies(headers: &[&PackageHeader], files: &[Vec<String>]) -> Vec<De
             found.extend(to.map(|to| Dependency { from, to: *to, pre: flags & BEFORE_SCRIPTS != 0 }));
         }
     }
-    strongest(found)
+    relations::strongest(found)
 }
 
 /// Returns what reports say of one package.
@@ -113,46 +113,4 @@ fn source(package: &LockedPackage, stanza: Option<&Stanza>) -> (String, String) 
         Some((name, version)) => (name.to_owned(), version.trim_end_matches(')').to_owned()),
         None => (field.to_owned(), package.version.clone()),
     }
-}
-
-/// Returns which package needs which: of each relation, every package of the image that satisfies it.
-fn dependencies(lock: &LockedImage, stanzas: &[Option<Stanza>]) -> Vec<Dependency> {
-    let mut providers: BTreeMap<String, Vec<(usize, Option<String>)>> = BTreeMap::new();
-    for (index, (package, stanza)) in lock.packages.iter().zip(stanzas).enumerate() {
-        providers.entry(package.name.clone()).or_default().push((index, Some(package.version.clone())));
-        for provided in stanza.iter().filter_map(|stanza| stanza.relations("Provides").ok()).flatten().flatten() {
-            providers.entry(provided.name).or_default().push((index, provided.version.map(|(_, version)| version)));
-        }
-    }
-    let satisfies = |relation: &Relation, version: Option<&String>| match version {
-        Some(version) => relation.is_satisfied_by(version),
-        // A virtual package without a version satisfies relations without one (Debian Policy §7.5).
-        None => relation.version.is_none(),
-    };
-    let mut found = Vec::new();
-    for (from, stanza) in stanzas.iter().enumerate() {
-        for (field, pre) in [("Pre-Depends", true), ("Depends", false)] {
-            let relations = stanza.iter().filter_map(|stanza| stanza.relations(field).ok()).flatten().flatten();
-            for relation in relations {
-                for (to, version) in providers.get(&relation.name).into_iter().flatten() {
-                    if *to != from && satisfies(&relation, version.as_ref()) {
-                        found.push(Dependency { from, to: *to, pre });
-                    }
-                }
-            }
-        }
-    }
-    strongest(found)
-}
-
-/// Returns each dependency once.
-fn strongest(mut found: Vec<Dependency>) -> Vec<Dependency> {
-    found.sort();
-    // Of two that differ only in `pre`, the stronger one stays.
-    found.dedup_by(|next, kept| {
-        let same = (next.from, next.to) == (kept.from, kept.to);
-        kept.pre |= same && next.pre;
-        same
-    });
-    found
 }

@@ -72,11 +72,12 @@ impl Inputs {
     /// Adds what `systemConfig` says, its files aside.
     fn system(&mut self, image: &str, system: &System) -> Result<(), BuildError> {
         let System { name, hostname, locale, timezone, packages, groups, users, services, network, .. } = system;
-        let System { files: _, commands, bootloader, kernel, remove_package_database, .. } = system;
+        let System { files: _, commands, bootloader, kernel, package_docs, package_languages, remove_package_database, .. } = system;
         let requests: Vec<_> = packages.iter().map(|package| json!([package.name, package.version])).collect();
         self.add("systemConfig", &json!([name, hostname, locale, timezone, groups, services, network]));
         self.add("systemConfig.packages", &json!(requests));
         self.add("systemConfig.removePackageDatabase", &json!(remove_package_database));
+        self.add("documentation and languages", &json!([package_docs, package_languages]));
         self.add("bootloader", &json!(bootloader));
         self.add("kernel", &json!(kernel));
         for user in users {

@@ -54,6 +54,8 @@ const LEFT_BEHIND: &[&str] = &[
     "/etc/ssh/ssh_host_rsa_key",
     "/etc/ssh/ssh_host_rsa_key.pub",
     "/lost+found",
+    "/usr/lib/sysimage/rpm/.rpm.lock",
+    "/var/lib/rpm/.rpm.lock",
     "/root/.bash_history",
     "/root/.gnupg",
     "/var/cache/apt/pkgcache.bin",
@@ -61,7 +63,6 @@ const LEFT_BEHIND: &[&str] = &[
     "/var/cache/debconf/config.dat-old",
     "/var/cache/debconf/passwords.dat-old",
     "/var/cache/debconf/templates.dat-old",
-    "/var/cache/ldconfig",
     "/var/lib/dbus/machine-id",
     "/var/lib/dpkg/available-old",
     "/var/lib/dpkg/diversions-old",
@@ -83,6 +84,16 @@ const EMPTIED: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", 
 
 /// A folder in one of these that is not left behind: it belongs to the package apt.
 const APT_PARTIAL: &str = "/var/lib/apt/lists/partial";
+
+/// What `ldconfig` knows of files that it has seen, by their times on the machine that built the image.
+const LDCONFIG_CACHE: &str = "/var/cache/ldconfig";
+
+/// What the processes that use rpm's database have in common, of no meaning when there is none. The file itself must be there, since
+/// users who may not write cannot make it and could not read the database.
+const RPM_SHARED_MEMORY: [&str; 2] = ["/usr/lib/sysimage/rpm/rpmdb.sqlite-shm", "/var/lib/rpm/rpmdb.sqlite-shm"];
+
+/// dpkg's database, which tells the families apart.
+const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 
 /// What whoever runs a root filesystem writes for it: WSL and container engines would write through a link to another place.
 const GIVEN_BY_RUNTIME: &[&str] = &["/etc/resolv.conf"];
@@ -260,14 +271,27 @@ fn split(disk: &Disk, mut root: RootTree, boot: &mut BootFiles, time: i64) -> Re
     Ok(trees)
 }
 
-/// Adds the files of a tree to another one.
+/// Adds the files of a tree to that of a partition that firmware reads, where names that differ in case alone are one name.
 fn add(tree: &mut RootTree, files: &RootTree, time: i64) -> Result<(), TreeError> {
     for entry in files.walk() {
         if let Kind::File(content) = &entry.inode.kind {
-            tree.write_file(&entry.path, content.clone(), entry.inode.metadata.mode, time)?;
+            let path = known_spelling(tree, &entry.path);
+            tree.write_file(&path, content.clone(), entry.inode.metadata.mode, time)?;
         }
     }
     Ok(())
+}
+
+/// Returns a path as far as a tree has it, in the spelling of the tree.
+fn known_spelling(tree: &RootTree, path: &[u8]) -> Vec<u8> {
+    let mut known = Vec::new();
+    for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        let folder = if known.is_empty() { b"/".to_vec() } else { known.clone() };
+        let name = tree.names(&folder).map(|(name, _)| name).find(|name| name.eq_ignore_ascii_case(part)).unwrap_or(part).to_vec();
+        known.push(b'/');
+        known.extend(name);
+    }
+    known
 }
 
 /// Returns the root filesystem of an image without a disk, and the kernel that starts it where it has one.
@@ -368,8 +392,9 @@ impl Finish<'_> {
         let esp = boot_type.has_efi().then(|| grub::efi::esp_tree(&input, &volume)).transpose()?;
         let bios = boot_type.has_bios().then(|| grub::bios::program(&input, &volume)).transpose()?;
         let menu = grub::menu(&input, &volume);
-        root.make_directories("/boot/grub", self.epoch_time())?;
-        root.write_file("/boot/grub/grub.cfg", Content::bytes(menu.into_bytes()), 0o600, self.epoch_time())?;
+        let folder = grub::folder(root);
+        root.make_directories(folder, self.epoch_time())?;
+        root.write_file(format!("{folder}/grub.cfg"), Content::bytes(menu.into_bytes()), 0o600, self.epoch_time())?;
         Ok(BootFiles { esp, xbootldr: None, bios })
     }
 }
@@ -395,14 +420,14 @@ pub(super) fn compress_initramfs(root: &mut RootTree, modules: &PlainModules, ep
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     for path in boot::kernels(root).into_iter().filter_map(|kernel| kernel.initramfs) {
         let failed = |source| FinishError::Initramfs { path: path.clone(), source };
-        let Some(content) = root.file(&path) else { continue };
+        let (Some(content), Some(mode)) = (root.file(&path), root.get(&path).map(|inode| inode.metadata.mode)) else { continue };
         if content.size() > MAX_INITRAMFS {
             return Err(failed(io::Error::from(io::ErrorKind::FileTooLarge).into()));
         }
         let bytes = initramfs::replace_contents(content, |bytes| modules.original_of(bytes)).map_err(failed)?;
         let compressor = Compressor::of(root).map_err(failed)?;
         let compressed = initramfs::compress(&bytes, compressor).map_err(failed)?;
-        root.write_file(&path, Content::bytes(compressed), 0o644, time)?;
+        root.write_file(&path, Content::bytes(compressed), mode, time)?;
     }
     Ok(())
 }
@@ -422,6 +447,17 @@ fn clean(root: &mut RootTree, epoch: i64) -> Result<(), TreeError> {
     normalize::empty_directories(root, EMPTIED.iter().copied());
     if let Some(metadata) = partial {
         root.insert(APT_PARTIAL, Inode { metadata, kind: Kind::directory() })?;
+    }
+    // The folder of ldconfig's cache belongs to a package of the RPM family; Debian's ldconfig makes it.
+    if root.lookup(DPKG_STATUS).is_some() {
+        normalize::drop_paths(root, [LDCONFIG_CACHE]);
+    } else {
+        normalize::empty_directories(root, [LDCONFIG_CACHE]);
+    }
+    for path in RPM_SHARED_MEMORY {
+        if let Some(Inode { kind: Kind::File(content), .. }) = root.lookup(path).map(|id| root.inode_mut(id)) {
+            *content = Content::bytes(Vec::new());
+        }
     }
     if root.lookup(MACHINE_ID).is_some() {
         root.write_file(MACHINE_ID, Content::bytes(Vec::new()), 0o444, epoch)?;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use oic_config::{
-    spec::{Arch, Ecosystem},
+    spec::{Arch, Ecosystem, System},
     units::ByteSize,
 };
 use oic_protocol::{RpmInstall, StoreBlob};
@@ -138,12 +138,13 @@ fn below(store: &Store, path: &Path) -> String {
 ///
 /// # Errors
 /// Fails when a package does not say its name.
-pub(super) fn rpm_install(store: &Store, locked: &StoredPackages, rpms: &[Rpm]) -> Result<RpmInstall, RootError> {
+pub(super) fn rpm_install(store: &Store, locked: &StoredPackages, rpms: &[Rpm], system: &System) -> Result<RpmInstall, RootError> {
     let blobs = locked.iter().zip(rpms).map(|((package, _), rpm)| {
         let id = rpm.header.id().map_err(|source| RootError::Unnamed { package: package.name.clone(), source })?;
         Ok(StoreBlob { name: id.to_string(), path: below(store, &rpm.path), size: package.size })
     });
-    Ok(RpmInstall { packages: blobs.collect::<Result<_, RootError>>()? })
+    let packages = blobs.collect::<Result<_, RootError>>()?;
+    Ok(RpmInstall { packages, docs: system.package_docs, languages: system.package_languages.clone() })
 }
 
 /// Makes the disk with the distribution's rpm, or finds it in the store.

@@ -38,7 +38,9 @@ impl Layers<'_> {
         for (package, _) in &self.packages.locked {
             inputs.add(&format!("package {} of {}", package.name, package.arch), &json!(package.sha256));
         }
-        Ok(RpmLayer { install: root::rpm_install(&self.host.store, &self.packages.locked, rpms)?, inputs })
+        let system = &self.spec.system;
+        inputs.add("documentation and languages", &json!([system.package_docs, system.package_languages]));
+        Ok(RpmLayer { install: root::rpm_install(&self.host.store, &self.packages.locked, rpms, system)?, inputs })
     }
 
     /// Returns the root filesystem with all packages installed.

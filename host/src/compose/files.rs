@@ -2,7 +2,7 @@
 //!
 //! Few, and each one because an image that is made rather than installed lacks what an installer would have written.
 
-use oic_config::spec::{BootloaderProvider, ImageSpec, ImageType};
+use oic_config::spec::{BootloaderProvider, Ecosystem, ImageSpec, ImageType, System};
 use oic_protocol::{FileContent, FileEntry};
 
 use super::{
@@ -53,6 +53,14 @@ pub(super) fn root_file(path: &str, content: impl Into<Vec<u8>>) -> FileEntry {
     FileEntry { path: path.to_owned(), content, mode: 0o644, owner: "root".into(), group: "root".into() }
 }
 
+/// Returns what rpm must know when it installs updates: which files of packages the image leaves out.
+fn rpm_macros(system: &System) -> Option<String> {
+    let docs = (!system.package_docs).then(|| "%_excludedocs 1\n".to_owned());
+    let languages = system.package_languages.as_ref().map(|languages| format!("%_install_langs {languages}\n"));
+    let text: String = docs.into_iter().chain(languages).collect();
+    (!text.is_empty()).then(|| format!("# What this image leaves out of packages.\n{text}"))
+}
+
 /// Returns the files and services that make an image of `spec` with the packages of `lock` a system of its own.
 pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &RepositoryKeys, cmdline: &str) -> SystemFiles {
     let installed = |name: &str| lock.packages.iter().any(|package| package.name == name);
@@ -74,8 +82,12 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &Reposito
         system.files.push(root_file("/etc/kernel/cmdline", format!("{cmdline}\n")));
     }
     if spec.system.bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::Grub) {
-        let content = format!("# The command line that this image was built with.\nGRUB_CMDLINE_LINUX_DEFAULT=\"{cmdline}\"\n");
-        system.files.push(root_file("/etc/default/grub.d/oic.cfg", content));
+        let (path, variable) = match spec.provider.ecosystem {
+            Ecosystem::Deb => ("/etc/default/grub.d/oic.cfg", "GRUB_CMDLINE_LINUX_DEFAULT"),
+            // The file that installers of these distributions write; no folder of such files is read.
+            Ecosystem::Rpm => ("/etc/default/grub", "GRUB_CMDLINE_LINUX"),
+        };
+        system.files.push(root_file(path, format!("# The command line that this image was built with.\n{variable}=\"{cmdline}\"\n")));
     }
     if let Some(disk) = spec.disk.as_ref().filter(|disk| disk.grows_at_first_boot)
         && let Some(last) = disk.partitions.last()
@@ -96,6 +108,7 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &Reposito
     if is_whole && installed("systemd") && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
         system.enable.extend(["systemd-networkd.service".into(), "systemd-resolved.service".into()]);
     }
+    system.files.extend(rpm_macros(&spec.system).map(|text| root_file("/etc/rpm/macros.image", text)));
     system.files.extend(sources::files(spec, keys, &installed));
     system
 }

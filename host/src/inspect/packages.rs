@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     causes,
-    rootfs::{RootTree, path::Shown},
+    report::relations,
+    rootfs::{RootTree, control::Stanza, path::Shown},
 };
 
 /// The largest database of dpkg.
@@ -45,7 +46,7 @@ pub(super) fn read(tree: &RootTree, problems: &mut Vec<String>) -> Option<Packag
             }
         };
     }
-    let separate: Vec<PackageReport> = tree
+    let separate: Vec<_> = tree
         .names("/var/lib/dpkg/status.d")
         .filter(|(name, _)| !name.ends_with(b".md5sums"))
         .filter_map(|(name, _)| tree.file(format!("/var/lib/dpkg/status.d/{}", Shown(name)))?.read_all(1 << 20).ok())
@@ -54,13 +55,16 @@ pub(super) fn read(tree: &RootTree, problems: &mut Vec<String>) -> Option<Packag
     if separate.is_empty() { rpm(tree, problems) } else { Some(sorted("deb", separate)) }
 }
 
-fn sorted(family: &'static str, mut packages: Vec<PackageReport>) -> PackagesReport {
-    packages.sort();
-    PackagesReport { family, packages }
+fn sorted(family: &'static str, mut packages: Vec<(PackageReport, Option<Stanza>)>) -> PackagesReport {
+    packages.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let (packages, stanzas): (Vec<PackageReport>, Vec<Option<Stanza>>) = packages.into_iter().unzip();
+    let versions: Vec<_> = packages.iter().map(|package| (package.name.as_str(), package.version.as_str())).collect();
+    let dependencies = relations::of_debs(&versions, &stanzas);
+    PackagesReport { family, packages, dependencies }
 }
 
-/// Reads paragraphs of dpkg.
-fn dpkg(text: &str) -> Vec<PackageReport> {
+/// Reads paragraphs of dpkg: each package, and what it says where it is installed.
+fn dpkg(text: &str) -> Vec<(PackageReport, Option<Stanza>)> {
     let paragraph = |paragraph: &str| {
         let field = |name: &str| {
             let line = paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -71,14 +75,16 @@ fn dpkg(text: &str) -> Vec<PackageReport> {
         if state.as_deref() == Some("not-installed") {
             return None;
         }
-        Some(PackageReport {
+        let stanza = if state.is_none() { Stanza::parse(paragraph.as_bytes()).ok() } else { None };
+        let package = PackageReport {
             name: field("Package")?,
             version: field("Version").unwrap_or_default(),
             arch: field("Architecture").unwrap_or_default(),
             source: field("Source"),
             license: None,
             state,
-        })
+        };
+        Some((package, stanza))
     };
     text.split("\n\n").filter_map(paragraph).take(MAX_PACKAGES).collect()
 }
@@ -104,7 +110,7 @@ fn rpm(tree: &RootTree, problems: &mut Vec<String>) -> Option<PackagesReport> {
     }
 }
 
-fn header_of(row: &[Value]) -> Option<PackageReport> {
+fn header_of(row: &[Value]) -> Option<(PackageReport, Option<Stanza>)> {
     let Value::Blob(blob) = row.get(1)? else { return None };
     let header = Header::parse(blob)?;
     let name = header.text(NAME)?;
@@ -114,14 +120,15 @@ fn header_of(row: &[Value]) -> Option<PackageReport> {
     }
     let (version, release) = (header.text(VERSION)?, header.text(RELEASE)?);
     let epoch = header.number(EPOCH).filter(|epoch| *epoch > 0).map(|epoch| format!("{epoch}:")).unwrap_or_default();
-    Some(PackageReport {
+    let package = PackageReport {
         name,
         version: format!("{epoch}{version}-{release}"),
         arch: header.text(ARCH).unwrap_or_default(),
         source: header.text(SOURCE),
         license: header.text(LICENSE),
         state: None,
-    })
+    };
+    Some((package, None))
 }
 
 /// A header as the database has it: two counts, the index, the data.
@@ -172,11 +179,15 @@ mod tests {
 
     #[test]
     fn paragraphs_of_dpkg() {
-        let text = "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: never\nStatus: install ok not-installed\n";
+        let text = "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\nPre-Depends: libc6 (>= 2)\nDepends: awk, libc6\n\nPackage: mawk\nStatus: install ok installed\nVersion: 1\nProvides: awk\n\nPackage: libc6\nStatus: install ok installed\nVersion: 2.41-1\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: never\nStatus: install ok not-installed\n";
         let packages = dpkg(text);
-        assert_eq!(packages.len(), 2);
-        assert_eq!((packages[0].version.as_str(), packages[0].state.as_deref()), ("5.2-1", None));
-        assert_eq!(packages[1].state.as_deref(), Some("config-files"));
+        assert_eq!(packages.len(), 4);
+        assert_eq!((packages[0].0.version.as_str(), packages[0].0.state.as_deref()), ("5.2-1", None));
+        assert_eq!(packages[3].0.state.as_deref(), Some("config-files"));
+        let report = sorted("deb", packages);
+        let named = |at: usize| report.packages[at].name.as_str();
+        let found: Vec<_> = report.dependencies.iter().map(|needs| (named(needs.from), named(needs.to), needs.pre)).collect();
+        assert_eq!(found, [("bash", "libc6", true), ("bash", "mawk", false)]);
     }
 
     #[test]
@@ -188,7 +199,7 @@ mod tests {
             blob.extend_from_slice(&number.to_be_bytes());
         }
         blob.extend_from_slice(&data);
-        let package = header_of(&[Value::Integer(1), Value::Blob(blob.clone())]).unwrap();
+        let (package, _) = header_of(&[Value::Integer(1), Value::Blob(blob.clone())]).unwrap();
         assert_eq!((package.name.as_str(), package.version.as_str(), package.arch.as_str()), ("bash", "2:5.2-3.el10", "x86_64"));
         for length in 0..blob.len() {
             let _ = header_of(&[Value::Other, Value::Blob(blob[..length].to_vec())]);

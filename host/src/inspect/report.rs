@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::report::packages::Dependency;
+
 /// The version of the report's format.
 pub const REPORT_VERSION: u32 = 1;
 
@@ -244,6 +246,9 @@ pub struct PackagesReport {
     pub family: &'static str,
     /// Sorted by name, version and architecture.
     pub packages: Vec<PackageReport>,
+    /// Which needs which, as positions in the list: for the SBOM. RPM's are not read.
+    #[serde(skip)]
+    pub dependencies: Vec<Dependency>,
 }
 
 /// An installed package.

@@ -19,5 +19,6 @@ pub mod graph;
 pub mod manifest;
 pub mod packages;
 pub mod page;
+pub mod relations;
 pub mod spdx;
 pub mod timing;

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Run;
+use super::{Run, memory};
 
 /// Folders of the cache that hold what was made of packages, by the beginnings of their names.
 const RESULTS: [&str; 3] = ["layers-", "artifacts-", "images-"];
@@ -112,12 +112,12 @@ impl Lab {
         let (ended, parent) = (Arc::new(AtomicBool::new(false)), child.id());
         let seen = Arc::clone(&ended);
         let sampler = std::thread::spawn(move || {
-            let mut memory = BTreeMap::new();
+            let mut peaks = BTreeMap::new();
             while !seen.load(Ordering::Relaxed) {
-                sample_memory(parent, &mut memory);
-                std::thread::sleep(Duration::from_millis(200));
+                memory::sample(parent, &mut peaks);
+                std::thread::sleep(Duration::from_millis(500));
             }
-            memory
+            peaks
         });
         let status = child.wait()?;
         let (wall, cpu) = (start.elapsed(), children_cpu() - cpu);
@@ -126,6 +126,20 @@ impl Lab {
         let events = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
         ensure!(status.success(), "oic build ended with {status}: {}", last_line(&fs::read_to_string(&errors)?));
         Ok(Run { wall, cpu, stages: stage_times(&events)?, memory, load: 0.0 })
+    }
+
+    /// Makes sure that everything that the repositories say is in the cache; not measured.
+    pub(super) fn warm_indexes(&self, build: Build<'_>) -> Result<()> {
+        let marker = self.folder.join("warm").join(format!("{}-indexes", build.name));
+        if !marker.exists() && !self.is_warm(build) {
+            fs::create_dir_all(self.folder.join("locks"))?;
+            let mut command = self.command(&self.cache(), "lock");
+            command.arg("--lock").arg(self.folder.join("locks").join(format!("{}-indexes.lock", build.name)));
+            timed(command.args(build.arguments).arg(self.template(build.template)))?;
+            fs::create_dir_all(self.folder.join("warm"))?;
+            fs::write(marker, "")?;
+        }
+        Ok(())
     }
 
     /// Chooses the packages of a template, with everything that the repositories say in the cache.
@@ -186,21 +200,4 @@ fn stage_times(events: &str) -> Result<Vec<(String, f64)>> {
         stages.push((stage.to_owned(), elapsed / 1000.0));
     }
     Ok(stages)
-}
-
-/// Takes down the peak memory of a process and its children.
-fn sample_memory(parent: u32, peaks: &mut BTreeMap<String, u64>) {
-    let processes =
-        fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    for process in processes {
-        let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { continue };
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned));
-        let is_ours = process == parent || field("PPid:").is_some_and(|id| id == parent.to_string());
-        let (true, Some(name), Some(peak)) = (is_ours, field("Name:"), field("VmHWM:").and_then(|text| text.parse::<u64>().ok())) else {
-            continue;
-        };
-        let name = if process == parent { "oic".to_owned() } else { format!("child {name}") };
-        let known = peaks.entry(name).or_default();
-        *known = (*known).max(peak * 1024);
-    }
 }

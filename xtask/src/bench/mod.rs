@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! scenarios   what is measured, as data: one row of a table each
-//! lab         runs oic: caches, templates, times of stages, memory
+//! lab         runs oic: caches, templates, times of stages
+//! memory      what oic and its children take while it runs
 //! peers       mmdebstrap, debos, mkosi, apt and qemu-img, from Debian's packages
 //! report      results → the page
 //! ```
@@ -15,6 +16,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark runs programs as a whole")]
 
 mod lab;
+mod memory;
 mod peers;
 mod report;
 mod scenarios;
@@ -66,16 +68,17 @@ struct Run {
     cpu: f64,
     /// Stages in their order, each with its seconds, from the machine-readable progress.
     stages: Vec<(String, f64)>,
-    /// Peak resident memory by program, in bytes.
+    /// Peak memory by program and of all together, in bytes, beside that of guests.
     memory: BTreeMap<String, u64>,
     /// The machine's load when it began: processes that run or want to, over the last minute.
     load: f64,
 }
 
 impl Run {
-    /// Returns how long a stage took.
+    /// Returns how long a stage took, all its times together.
     fn seconds_of(&self, stage: &str) -> Option<f64> {
-        self.stages.iter().find(|(name, _)| name == stage).map(|(_, seconds)| *seconds)
+        let times: Vec<f64> = self.stages.iter().filter(|(name, _)| name == stage).map(|(_, seconds)| *seconds).collect();
+        (!times.is_empty()).then(|| times.iter().sum())
     }
 }
 

@@ -27,9 +27,9 @@ pub(super) fn render(outcomes: &BTreeMap<&str, Outcome>, lab: &Lab, rounds: usiz
     }
     stages(&mut text, outcomes)?;
     if let Some(run) = outcomes.get("13-packages-cached").and_then(|outcome| outcome.runs.first()) {
-        text += "\nPeak resident memory of `oic build`, Debian 13, packages cached (QEMU's includes the guest's):\n\n";
+        text += "\nPeak memory of `oic build`, Debian 13, packages cached, beside the guest's own and shared pages counted once:\n\n";
         for (program, bytes) in &run.memory {
-            writeln!(text, "* `{program}`: {} MiB", bytes >> 20)?;
+            writeln!(text, "* {program}: {} MiB", bytes >> 20)?;
         }
     }
     writeln!(text, "\nSize of `oic`, agents included: {:.1} MB.", fs::metadata(&lab.oic)?.len() as f64 / 1e6)?;

@@ -23,7 +23,7 @@ struct Signed<'a> {
     folder: String,
 }
 
-/// Returns the tree of an EFI system partition that starts the menu in `/boot/grub/grub.cfg`.
+/// Returns the tree of an EFI system partition that starts the menu.
 ///
 /// # Errors
 /// Fails when the target has neither signed programs nor modules, or files cannot be read or written.
@@ -34,13 +34,13 @@ pub fn esp_tree(input: &BootInput<'_>, volume: &BootVolume) -> Result<RootTree, 
     let suffix = names.suffix;
     let Some(signed) = find_signed(input, &names) else {
         let package = format!("grub-efi-{}-bin", input.arch.deb_name());
-        let path = make_image(input, volume, names.grub_platform, &package, &volume.path("/boot/grub"))?;
+        let path = make_image(input, volume, names.grub_platform, &package, &volume.path(super::folder(input.root)))?;
         let image = Content::whole_file(&path).map_err(super::failed(&path))?;
         put(&format!("EFI/BOOT/{}", names.removable), image.clone())?;
         put(&format!("EFI/{}/grub{suffix}.efi", input.os.id), image)?;
         return Ok(esp);
     };
-    let finder = format!("{}configfile $prefix/grub.cfg\n", volume.early_configuration());
+    let finder = format!("{}configfile $prefix/grub.cfg\n", volume.early_configuration(super::folder(input.root)));
     let finder = Content::bytes(finder.into_bytes());
     // Without shim GRUB is what firmware starts; with it, shim looks for GRUB beside itself.
     put(&format!("EFI/BOOT/{}", names.removable), signed.shim.unwrap_or(signed.grub).clone())?;
@@ -51,6 +51,10 @@ pub fn esp_tree(input: &BootInput<'_>, volume: &BootVolume) -> Result<RootTree, 
     for folder in folders {
         put(&format!("EFI/{folder}/grub{suffix}.efi"), signed.grub.clone())?;
         put(&format!("EFI/{folder}/grub.cfg"), finder.clone())?;
+    }
+    if signed.folder.eq_ignore_ascii_case("BOOT") {
+        // Built for no vendor's folder, GRUB looks for the menu where a system has it, and there on its own partition.
+        put(&format!("{}/grub.cfg", super::folder(input.root).trim_start_matches('/')), finder)?;
     }
     if let Some(shim) = signed.shim {
         put(&format!("EFI/{}/shim{suffix}.efi", input.os.id), shim.clone())?;

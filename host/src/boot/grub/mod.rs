@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! EFI    firmware → shim → GRUB → EFI/<distribution>/grub.cfg → /boot/grub/grub.cfg     signed programs, as they are
+//!        firmware → shim → GRUB → boot/grub2/grub.cfg → /boot/grub2/grub.cfg            those of Azure Linux
 //!        firmware → GRUB made here → /boot/grub/grub.cfg                                where there are none
 //! BIOS   firmware → boot sector → core made here → /boot/grub/grub.cfg
 //! ```
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use oic_config::spec::{Disk, Filesystem};
 
 use super::{BootError, BootInput, files_below, required};
-use crate::{disk::ImageIdentity, exec};
+use crate::{disk::ImageIdentity, exec, rootfs::RootTree};
 
 /// Modules of an image that is made here: enough to find `/boot`, show a menu and start Linux. Platforms lack some of them.
 const MODULES: [&str; 38] = [
@@ -97,10 +98,17 @@ impl BootVolume {
         format!("{}{}", self.subvolume, path.strip_prefix(&self.mount_point).unwrap_or(path))
     }
 
-    /// Returns what leads a GRUB that has read nothing yet to the menu.
-    fn early_configuration(&self) -> String {
-        format!("search.fs_uuid {} root\nset prefix=($root){}\n", self.uuid, self.path("/boot/grub"))
+    /// Returns what leads a GRUB that has read nothing yet to the menu in a folder of the system.
+    fn early_configuration(&self, folder: &str) -> String {
+        format!("search.fs_uuid {} root\nset prefix=($root){}\n", self.uuid, self.path(folder))
     }
+}
+
+/// Returns the folder of the menu: distributions of the RPM family have it where their `grub2-mkconfig` writes.
+#[must_use]
+pub fn folder(root: &RootTree) -> &'static str {
+    let has = |path: &str| root.lookup(path).is_some();
+    if has("/boot/grub2") || has("/usr/sbin/grub2-mkconfig") { "/boot/grub2" } else { "/boot/grub" }
 }
 
 /// Makes a GRUB image for a platform from the modules of the target, and returns it as a file in the work folder.
@@ -116,7 +124,7 @@ fn make_image(input: &BootInput<'_>, volume: &BootVolume, platform: &str, packag
     }
     let early = input.work_folder.join(format!("grub-{platform}.cfg"));
     let output = input.work_folder.join(format!("grub-{platform}.img"));
-    std::fs::write(&early, volume.early_configuration()).map_err(failed(&early))?;
+    std::fs::write(&early, volume.early_configuration(folder(input.root))).map_err(failed(&early))?;
     let mut command = mkimage.command();
     command.arg("-d").arg(&modules).args(["-O", platform, "-p", prefix, "-c"]).arg(&early);
     command.arg("-o").arg(&output).env("LC_ALL", "C.UTF-8").env("SOURCE_DATE_EPOCH", input.epoch.to_string());
@@ -131,7 +139,7 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> BootError + use<> {
     move |source| BootError::Write { path: path.clone(), source }
 }
 
-/// Returns the menu, `/boot/grub/grub.cfg`.
+/// Returns the menu, `grub.cfg` in [`folder`].
 #[must_use]
 pub fn menu(input: &BootInput<'_>, volume: &BootVolume) -> String {
     let mut menu = "set default=0\nset timeout=1\n".to_owned();

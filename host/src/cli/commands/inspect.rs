@@ -137,5 +137,5 @@ fn sbom(report: &ImageReport) -> Option<String> {
         source_date_epoch: 0,
         oic_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    Some(spdx::render(&identity, &origin, &records, &[]))
+    Some(spdx::render(&identity, &origin, &records, &packages.dependencies))
 }
