@@ -29,7 +29,8 @@ pub const CERTIFICATES: Shortened = Shortened {
 };
 
 /// How initramfs-tools copies a file: a dozen processes for each to make a path canonical that is so already, to ask again where `/bin`
-/// leads, to make folders that are there, and to look for variants of libraries that their names do not speak of.
+/// leads, to make folders that are there, and to look for variants of libraries that their names do not speak of. And one look at the names
+/// of all libraries for nine of them, which would make an initramfs depend on every library.
 pub const INITRAMFS: Shortened = Shortened {
     path: "/usr/share/initramfs-tools/hook-functions",
     lines: &[
@@ -54,6 +55,11 @@ pub const INITRAMFS: Shortened = Shortened {
 	if [ "${link_target}" != "${oic_src}" ]; then"#,
         ),
         (
+            r#"		for library in "${libdir}"/libgcc_s.so.[1-9]; do"#,
+            r#"		for library in "${libdir}"/libgcc_s.so.1 "${libdir}"/libgcc_s.so.2 "${libdir}"/libgcc_s.so.3 "${libdir}"/libgcc_s.so.4 \
+			"${libdir}"/libgcc_s.so.5 "${libdir}"/libgcc_s.so.6 "${libdir}"/libgcc_s.so.7 "${libdir}"/libgcc_s.so.8 "${libdir}"/libgcc_s.so.9; do"#,
+        ),
+        (
             r#"		nonoptlib=$(echo "${x}" | sed -e 's#/lib/\([^/]*/\)\?\(tls\|i686\|sse2\|neon\|vfp\).*/\(lib.*\)#/lib/\1\3#')"#,
             r#"		case "${x}" in
 		*tls*|*i686*|*sse2*|*neon*|*vfp*|*\\*) nonoptlib=$(echo "${x}" | sed -e 's#/lib/\([^/]*/\)\?\(tls\|i686\|sse2\|neon\|vfp\).*/\(lib.*\)#/lib/\1\3#') ;;
@@ -68,6 +74,23 @@ pub const INITRAMFS: Shortened = Shortened {
         ),
     ],
 };
+
+/// The generator whose one look at all of `/etc` is for [`linker_files`].
+pub const GENERATOR: &str = "/usr/sbin/mkinitramfs";
+/// How the names that it looks for begin. The host takes new ones for a reason to make an initramfs anew.
+const LINKER: &str = "ld.so.conf";
+
+/// Returns the generator with the names that it would find in `/etc`, so that it need not list that folder: whether an initramfs can be
+/// used again would otherwise depend on every name there. None when it has no such line, or names that a shell reads differently.
+#[must_use]
+pub fn linker_files(script: &str, etc: &[String]) -> Option<String> {
+    const LINE: &str = "cp -pPr /etc/ld.so.conf* \"$DESTDIR\"/etc/\n";
+    let names: Vec<&String> = etc.iter().filter(|name| name.starts_with(LINKER)).collect();
+    let plain = names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
+    let (before, after) = script.split_once(LINE).filter(|_| plain && !names.is_empty())?;
+    let paths: String = names.iter().map(|name| format!(" /etc/{name}")).collect();
+    Some(format!("{before}cp -pPr{paths} \"$DESTDIR\"/etc/\n{after}"))
+}
 
 impl Shortened {
     /// Returns the script with shorter lines; none when it has none of them.
@@ -95,6 +118,17 @@ mod tests {
         let script = Shortened { path: "/x", lines: &[("  slow", "  quick\n  and"), ("gone", "other")] };
         assert_eq!(script.of("a\n  slow\nslow\n  slow # why\n  slow").unwrap(), "a\n  quick\n  and\nslow\n  slow # why\n  quick\n  and");
         assert_eq!(script.of("a\n slow\n"), None);
+    }
+
+    #[test]
+    fn the_linkers_files_are_named() {
+        let script = "a\ncp -pPr /etc/ld.so.conf* \"$DESTDIR\"/etc/\nb\n";
+        let etc = ["fstab", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"].map(str::to_owned);
+        let expected = "a\ncp -pPr /etc/ld.so.conf /etc/ld.so.conf.d \"$DESTDIR\"/etc/\nb\n";
+        assert_eq!(linker_files(script, &etc).unwrap(), expected);
+        assert_eq!(linker_files(script, &etc[..2]), None);
+        assert_eq!(linker_files("other\n", &etc), None);
+        assert_eq!(linker_files(script, &["ld.so.conf $(x)".to_owned()]), None);
     }
 
     /// Runs a line and its shortcut in a shell and compares a variable afterwards.
@@ -136,8 +170,8 @@ mod tests {
             "/usr/lib/libgnutls.so.30",
             "/lib/a\\\\b",
         ] {
-            alike(4, &format!("x='{path}'"), "nonoptlib");
-            alike(5, &format!("nonoptlib='{path}'"), "nonoptlib");
+            alike(5, &format!("x='{path}'"), "nonoptlib");
+            alike(6, &format!("nonoptlib='{path}'"), "nonoptlib");
         }
     }
 }

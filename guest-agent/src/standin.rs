@@ -81,23 +81,29 @@ impl<'r> StandIns<'r> {
     ///
     /// # Errors
     /// Fails when the script cannot be read, the copy cannot be written or the mount is refused.
-    pub fn also_shortened(mut self, script: &Shortened) -> Result<Self, AgentError> {
-        let Some(facts) = self.rootfs.stat(script.path) else { return Ok(self) };
-        let Some(text) = self.rootfs.read(script.path)?.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| script.of(&text))
-        else {
-            return Ok(self);
-        };
+    pub fn also_shortened(self, script: &Shortened) -> Result<Self, AgentError> {
+        self.also_rewritten(script.path, |text| script.of(text))
+    }
+
+    /// Covers a script with what `rewrite` makes of it, if that is anything.
+    ///
+    /// # Errors
+    /// Fails when the script cannot be read, the copy cannot be written or the mount is refused.
+    pub fn also_rewritten(mut self, path: &str, rewrite: impl FnOnce(&str) -> Option<String>) -> Result<Self, AgentError> {
+        let Some(facts) = self.rootfs.stat(path) else { return Ok(self) };
+        let text = self.rootfs.read(path)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(text) = text.and_then(|text| rewrite(&text)) else { return Ok(self) };
         // Below /run, which is a tmpfs of ours with folders that only we made.
         let folder = Path::new(MOUNT_POINT).join(applet::SHORTENED.trim_start_matches('/'));
-        let copy = folder.join(script.path.trim_start_matches('/').replace('/', "-"));
-        let place = self.rootfs.handle(script.path)?;
+        let copy = folder.join(path.trim_start_matches('/').replace('/', "-"));
+        let place = self.rootfs.handle(path)?;
         let mode = fs::Permissions::from_mode(facts.st_mode & 0o7777);
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&copy, text))
             .and_then(|()| fs::set_permissions(&copy, mode))
             .and_then(|()| Ok(mount_bind(&copy, place.path())?))
-            .map_err(|error| failure::system("shorten", script.path, error))?;
-        self.covered.push(script.path.to_owned());
+            .map_err(|error| failure::system("shorten", path, error))?;
+        self.covered.push(path.to_owned());
         Ok(self)
     }
 

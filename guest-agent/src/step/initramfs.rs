@@ -40,10 +40,13 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
     let kernels = kernels(rootfs)?;
     if let Some(generator) = find_generator(rootfs) {
         include_modules(generator, &plan.modules, rootfs)?;
+        // Not an access of the generator's.
+        let etc = rootfs.list("/etc")?;
         target::note_accesses(true)?;
         let mut stand_ins = StandIns::cover(rootfs, &[])?;
         if generator == Generator::InitramfsTools {
             stand_ins = stand_ins.also_shortened(&shortcut::INITRAMFS)?;
+            stand_ins = stand_ins.also_rewritten(shortcut::GENERATOR, |script| shortcut::linker_files(script, &etc))?;
             if plan.compression == InitramfsCompression::Host {
                 stand_ins = stand_ins.also_keeping_real(&COMPRESSORS)?;
             }

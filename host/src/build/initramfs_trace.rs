@@ -27,7 +27,8 @@ use crate::{
     rootfs::{Content, InodeId, Kind, RootTree, path::Shown},
 };
 
-/// Where anything new may concern a generator.
+/// Where anything new may concern a generator. The agent tells initramfs-tools which names in `/etc` begin as the configuration of the
+/// linker does, so that it does not list that folder.
 const CONCERNED: [&str; 22] = [
     "/boot/",
     "/etc/cryptsetup-initramfs/",
@@ -36,7 +37,7 @@ const CONCERNED: [&str; 22] = [
     "/etc/dracut.conf.d/",
     "/etc/initramfs-tools/",
     "/etc/kernel/",
-    "/etc/ld.so.conf.d/",
+    "/etc/ld.so.conf",
     "/etc/lvm/",
     "/etc/modprobe.d/",
     "/etc/modules-load.d/",
@@ -350,6 +351,8 @@ mod tests {
     #[test]
     fn what_may_matter_does_not() {
         for (path, text, reason) in [
+            ("/etc/ld.so.conf", "new", "`/etc/ld.so.conf` is new"),
+            ("/etc/ld.so.conf.local", "new", "`/etc/ld.so.conf.local` is new"),
             ("/etc/fstab", "other", "`/etc/fstab` has changed"),
             ("/opt/seen", "other", "`/opt/seen` has changed"),
             ("/etc/passwd", "root:x:0:7::/root:/bin/sh\n", "`/etc/passwd` has changed"),

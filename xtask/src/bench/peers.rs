@@ -67,10 +67,7 @@ impl<'a> Peers<'a> {
 
     /// Makes a bootable image with mkosi.
     pub(super) fn mkosi(&self, build: Build<'_>) -> Result<Run> {
-        // One mirror as it is, since mkosi would use archives beside it that few mirrors have; the newest kernel is not in it.
-        let is_kernel =
-            |name: &String| name.strip_prefix("linux-image-").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        let packages: Vec<_> = self.packages(build)?.into_iter().filter(|name| !is_kernel(name)).collect();
+        let packages = self.packages_of_one_mirror(build)?;
         let folder = self.tree()?.join("mkosi");
         remove_tree(&folder)?;
         fs::create_dir_all(&folder)?;
@@ -97,7 +94,7 @@ impl<'a> Peers<'a> {
              - {{name: EFI, fs: fat32, start: 1MB, end: 256MB, flags: [boot]}}\n  - {{name: root, fs: ext4, start: 256MB, end: 100%}}\n\
              - {{action: filesystem-deploy}}\n",
             self.mirror,
-            self.packages(build)?.join(", ")
+            self.packages_of_one_mirror(build)?.join(", ")
         );
         let folder = self.tree()?.join("recipe");
         remove_tree(&folder)?;
@@ -135,6 +132,13 @@ impl<'a> Peers<'a> {
         let list = self.lab.output(build.name).join("packages.txt");
         let text = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
         Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+    }
+
+    /// Returns the packages without the newest kernel: mkosi and debos are given one mirror as it is, and it is not in that one.
+    fn packages_of_one_mirror(&self, build: Build<'_>) -> Result<Vec<String>> {
+        let is_kernel =
+            |name: &String| name.strip_prefix("linux-image-").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        Ok(self.packages(build)?.into_iter().filter(|name| !is_kernel(name)).collect())
     }
 
     /// Returns the Debian 13 tree, which is made when it is not there.

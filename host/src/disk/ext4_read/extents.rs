@@ -1,4 +1,7 @@
-//! Extent trees: where the blocks of a file are.
+//! Where the blocks of a file are: extent trees, and the block maps of ext2 and ext3.
+//!
+//! A block map has the numbers of the first twelve blocks, then those of three blocks that hold numbers themselves: of blocks, of blocks
+//! of numbers, and once more. 0 is a hole.
 
 use crate::rootfs::content::Extent;
 
@@ -10,6 +13,8 @@ const MAGIC: u16 = 0xf30a;
 const MAX_DEPTH: u16 = 5;
 /// Extents that are longer are this much shorter, and allocated but not written.
 const UNWRITTEN: u16 = 32768;
+/// How many blocks a block map names itself.
+const DIRECT: u32 = 12;
 
 impl Reader {
     /// Returns the extents of an inode in bytes, ascending; what is not written is left out.
@@ -17,7 +22,7 @@ impl Reader {
         if raw.flags() & EXTENTS_FLAG == 0 {
             // Files without blocks may have either kind of map.
             let is_empty = raw.size() == 0 || raw.map().iter().all(|byte| *byte == 0);
-            return if is_empty { Ok(Vec::new()) } else { Err(self.damaged(raw.number, "it has a block map without extents")) };
+            return if is_empty { Ok(Vec::new()) } else { self.block_map(raw) };
         }
         let mut walk = Walk { inode: raw.number, next_logical: 0, extents: Vec::new() };
         let depth = u16_at(raw.map(), 6);
@@ -26,6 +31,34 @@ impl Reader {
         }
         self.node(&mut walk, raw.map(), depth)?;
         Ok(walk.extents)
+    }
+
+    fn block_map(&mut self, raw: &RawInode) -> Result<Vec<Extent>, Ext4ReadError> {
+        let mut walk = Walk { inode: raw.number, next_logical: 0, extents: Vec::new() };
+        for (index, entry) in (0_u32..).zip(raw.map().chunks_exact(4)) {
+            self.mapped(&mut walk, u64::from(u32_at(entry, 0)), (index + 1).saturating_sub(DIRECT))?;
+        }
+        Ok(walk.extents)
+    }
+
+    /// Adds a block, or with a level above 0 the blocks below it.
+    fn mapped(&mut self, walk: &mut Walk, block: u64, level: u32) -> Result<(), Ext4ReadError> {
+        let size = self.superblock.block_size;
+        if block == 0 {
+            walk.next_logical += (size / 4).pow(level);
+            return Ok(());
+        }
+        self.visit(walk.inode, 1)?;
+        if level > 0 {
+            let numbers = self.block(walk.inode, block)?;
+            return numbers.chunks_exact(4).try_for_each(|entry| self.mapped(walk, u64::from(u32_at(entry, 0)), level - 1));
+        }
+        if block <= self.superblock.first_block || block >= self.superblock.blocks {
+            return Err(self.damaged(walk.inode, "a block number is out of range"));
+        }
+        walk.add(Extent { logical: walk.next_logical * size, source: block * size, length: size });
+        walk.next_logical += 1;
+        Ok(())
     }
 
     fn node(&mut self, walk: &mut Walk, node: &[u8], depth: u16) -> Result<(), Ext4ReadError> {
