@@ -100,7 +100,7 @@ fn the_test_distribution_is_built_twice_to_the_same_bytes_and_boots() {
     build_rpm(
         &sandbox.cwd().join("own"),
         "own-note",
-        "%description\nA note.\n%install\ninstall -D /dev/null %{buildroot}/srv/own-note\n%files\n/srv/own-note\n",
+        "%description\nA note.\n%install\ninstall -D /dev/null %{buildroot}/srv/own-note\ntouch -d @1700000000 %{buildroot}/srv/own-note\n%files\n/srv/own-note\n",
     );
     let own = FOLDER.replace("FOLDER", &sandbox.cwd().join("own").display().to_string());
     let more = "  packages: [own-note]\n  packageDocs: false\n  packageLanguages: none\n";
