@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Run, memory};
+use super::{Run, memory, rpm};
 
 /// Folders of the cache that hold what was made of packages, by the beginnings of their names.
 const RESULTS: [&str; 3] = ["layers-", "artifacts-", "images-"];
@@ -66,6 +66,10 @@ impl Lab {
     /// Returns the command for oic with this lab's cache.
     fn command(&self, cache: &Path, verb: &str) -> Command {
         let mut command = Command::new(&self.oic);
+        let config = self.folder.join(rpm::CONFIG);
+        if config.exists() {
+            command.env("OIC_CONFIG_DIR", config);
+        }
         command.current_dir(&self.folder).arg(verb).arg("--cache-dir").arg(cache);
         command
     }

@@ -10,6 +10,7 @@
 //! lab         runs oic: caches, templates, times of stages
 //! memory      what oic and its children take while it runs
 //! peers       mmdebstrap, debos, mkosi, apt and qemu-img, from Debian's packages
+//! rpm         the test distribution of RPM packages, and dnf
 //! report      results → the page
 //! ```
 
@@ -19,6 +20,7 @@ mod lab;
 mod memory;
 mod peers;
 mod report;
+mod rpm;
 mod scenarios;
 
 use std::{
@@ -37,7 +39,7 @@ use scenarios::{GROUPS, Often, Scenario};
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Also run the peers: mmdebstrap, debos, mkosi, apt, qemu-img (as root; what is missing is installed or unpacked)
+    /// Also run the peers: mmdebstrap, debos, mkosi, apt, dnf, qemu-img (as root; what is missing is installed or unpacked)
     #[arg(long)]
     peers: bool,
     /// How often each scenario runs; the slowest peers run once

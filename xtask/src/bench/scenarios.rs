@@ -14,6 +14,7 @@ use super::{
     Run,
     lab::{Build, Lab, remove_tree, timed},
     peers::Peers,
+    rpm,
 };
 
 /// How often a scenario runs.
@@ -51,7 +52,7 @@ const fn peer(name: &'static str, label: &'static str, often: Often, run: fn(&La
 /// The names of rows that the page says more about: stages and memory.
 pub(super) const DETAILED: [&str; 4] = ["13-cold", "13-packages-cached", "12-packages-cached", "12-aarch64"];
 
-/// Every table. A distribution of RPM packages is one more group, with dnf and mkosi as its peers.
+/// Every table.
 pub(super) const GROUPS: &[Group] = &[
     Group {
         title: "Debian 13, minimal, x86_64, a bootable image",
@@ -95,6 +96,18 @@ pub(super) const GROUPS: &[Group] = &[
             peer("400-mmdebstrap", "mmdebstrap as native root, then `mke2fs -d`", Often::EachRound, |lab| {
                 Peers::of(lab)?.mmdebstrap("trixie", LARGE)
             }),
+        ],
+    },
+    Group {
+        title: "Test distribution of RPM packages, x86_64, a bootable image",
+        scenarios: &[
+            ours("rpm-packages-cached", "`oic build`, packages cached, no layer", rpm::build),
+            peer(
+                "rpm-dnf",
+                "`dnf --installroot` as native root, then `mke2fs -d`: the same packages, no boot files",
+                Often::EachRound,
+                rpm::dnf,
+            ),
         ],
     },
     Group {

@@ -10,7 +10,7 @@
 //! # Invariants
 //!
 //! Every number in a table is in range and every string is UTF-8: [`PackageIndex::parse`] makes them so and
-//! [`PackageIndex::read`] checks them, so that the accessors need no errors. Names and versions follow dpkg's rules, and
+//! [`StoredIndex::read`](crate::solve::StoredIndex::read) checks them, so that the accessors need no errors. Names and versions follow dpkg's rules, and
 //! [`PackageRecord::filename`] stays below the repository's base. Nothing else in a record is trusted.
 //!
 //! Elsewhere: which repository an index came from and what it is worth (`universe`), and whether it is authentic

@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! Every number in a table is in range and every string is UTF-8: [`PackageIndex::parse`] makes them so and
-//! [`PackageIndex::read`] checks them, so that the accessors need no errors. Rich dependencies follow their grammar,
+//! [`StoredIndex::read`](crate::solve::StoredIndex::read) checks them, so that the accessors need no errors. Rich dependencies follow their grammar,
 //! names are not empty and hold no white space, and [`PackageRecord::location`] stays below the repository's base.
 //! Nothing else in a record is trusted.
 //!
