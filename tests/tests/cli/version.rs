@@ -13,7 +13,7 @@ fn it_names_every_format() {
     host      [ARCH]
     lock      1
     manifest  1
-    protocol  1.1
+    protocol  2.0
     ");
 }
 
