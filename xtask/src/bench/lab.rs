@@ -93,6 +93,8 @@ impl Lab {
     pub(super) fn build_without_results(&self, build: Build<'_>) -> Result<Run> {
         self.warm(build)?;
         self.forget_results()?;
+        // A finished image in its place would be all that was asked for.
+        remove_tree(&self.output(build.name))?;
         self.build_in(&self.cache(), build)
     }
 
