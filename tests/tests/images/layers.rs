@@ -1,6 +1,6 @@
 //! What a build uses again, and that the outputs do not depend on it.
 
-use std::{fs, path::Path, time::Instant};
+use std::{fs, path::Path};
 
 use oic_tests::Sandbox;
 
@@ -38,9 +38,7 @@ fn what_has_not_changed_is_used_again_and_gives_the_same_bytes() {
     assert_eq!(first, verdicts(&[("outputs", false), ("image layer", false), ("base layer", false), ("initramfs", false)]));
     let sums = sandbox.read("out/SHA256SUMS");
 
-    let began = Instant::now();
     assert_eq!(explained(&sandbox, warm), verdicts(&[("outputs", true)]), "nothing has changed");
-    assert!(began.elapsed().as_secs() < 10, "{:?} for nothing", began.elapsed());
 
     // Outputs that are gone are made again without a virtual machine, as they were.
     fs::remove_file(sandbox.cwd().join("out/debian13-minimal-13.0.raw")).unwrap();

@@ -230,6 +230,7 @@ fn one_package(lab: &Lab) -> Result<Run> {
         lab.warm(build)?;
         lab.build_without_results(MINIMAL_13)?;
     }
+    remove_tree(&lab.output(build.name))?;
     lab.build(build)
 }
 
