@@ -35,25 +35,17 @@ impl<'a> Peers<'a> {
     pub(super) fn of(lab: &'a Lab) -> Result<Self> {
         let id = Command::new("id").arg("-u").output()?;
         ensure!(id.stdout == b"0\n", "the peers need root");
-        let missing: Vec<_> = HOST_PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
-        if !missing.is_empty() {
-            println!("installing {}", missing.join(", "));
-            timed(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))?;
-        }
+        install_missing(&HOST_PACKAGES)?;
         Ok(Self { lab, mirror: mirror()? })
     }
 
     /// Makes an image of the packages of a build of ours: a tree, then a filesystem of it.
     pub(super) fn mmdebstrap(&self, suite: &str, build: Build<'_>) -> Result<Run> {
         let packages = self.packages(build)?;
-        let (tree, image) = (self.lab.folder.join("mmdebstrap"), self.lab.folder.join("mmdebstrap.img"));
+        let tree = self.lab.folder.join("mmdebstrap");
         remove_tree(&tree)?;
         let tree_made = self.run_mmdebstrap(suite, &["--variant=custom", &format!("--include={}", packages.join(","))], &tree)?;
-        let mut mke2fs = Command::new("/usr/sbin/mke2fs");
-        let image_made = timed(mke2fs.args(["-q", "-F", "-t", "ext4", "-d"]).arg(&tree).arg(&image).arg("6G"))?;
-        remove_tree(&tree)?;
-        fs::remove_file(image)?;
-        Ok(Run { wall: tree_made.wall + image_made.wall, cpu: tree_made.cpu + image_made.cpu, ..Run::default() })
+        with_filesystem(&tree_made, &tree)
     }
 
     fn run_mmdebstrap(&self, suite: &str, options: &[&str], target: &Path) -> Result<Run> {
@@ -159,6 +151,26 @@ impl<'a> Peers<'a> {
                       rm -f $0/etc/resolv.conf\ncp -L /etc/resolv.conf $0/etc/resolv.conf\nexec chroot $0 sh -c \"$1\"";
         timed(Command::new("unshare").args(["--mount", "sh", "-c", script]).arg(self.tree()?).arg(command))
     }
+}
+
+/// Installs the packages, each named with a file of it, that this machine lacks.
+pub(super) fn install_missing(packages: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<_> = packages.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+    if !missing.is_empty() {
+        println!("installing {}", missing.join(", "));
+        timed(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))?;
+    }
+    Ok(())
+}
+
+/// Makes a filesystem of a tree, removes both, and adds the time to that of the tree.
+pub(super) fn with_filesystem(tree_made: &Run, tree: &Path) -> Result<Run> {
+    let image = tree.with_extension("img");
+    let mut mke2fs = Command::new("/usr/sbin/mke2fs");
+    let image_made = timed(mke2fs.args(["-q", "-F", "-t", "ext4", "-d"]).arg(tree).arg(&image).arg("6G"))?;
+    remove_tree(tree)?;
+    fs::remove_file(image)?;
+    Ok(Run { wall: tree_made.wall + image_made.wall, cpu: tree_made.cpu + image_made.cpu, ..Run::default() })
 }
 
 fn tree(lab: &Lab) -> PathBuf {

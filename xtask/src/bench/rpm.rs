@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{
     Run,
     lab::{Build, Lab, remove_tree, timed},
+    peers::{install_missing, with_filesystem},
 };
 
 /// The folder of `oic`'s distribution data, in the lab's: what it has is known beside what is inside the program.
@@ -44,7 +45,7 @@ pub(super) fn dnf(lab: &Lab) -> Result<Run> {
     let list = lab.output(NAME).join("packages.txt");
     let text = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let packages: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let (root, image, home) = (lab.folder.join("dnf"), lab.folder.join("dnf.img"), lab.folder.join("dnf-home"));
+    let (root, home) = (lab.folder.join("dnf"), lab.folder.join("dnf-home"));
     remove_tree(&root)?;
     fs::create_dir_all(&home)?;
     // Debian's rpm has its database elsewhere than the distribution.
@@ -58,12 +59,7 @@ pub(super) fn dnf(lab: &Lab) -> Result<Run> {
     command.args(["--releasever", "1", "--disablerepo=*", "--repofrompath"]).arg(repository);
     command.args(["--setopt=bench.gpgcheck=0", "--setopt=keepcache=1", "--setopt=install_weak_deps=False", "--setopt"]);
     command.arg(format!("cachedir={}", lab.folder.join("dnf-cache").display())).arg("install").args(&packages);
-    let installed = timed(&mut command)?;
-    let mut mke2fs = Command::new("/usr/sbin/mke2fs");
-    let made = timed(mke2fs.args(["-q", "-F", "-t", "ext4", "-d"]).arg(&root).arg(&image).arg("6G"))?;
-    remove_tree(&root)?;
-    fs::remove_file(image)?;
-    Ok(Run { wall: installed.wall + made.wall, cpu: installed.cpu + made.cpu, ..Run::default() })
+    with_filesystem(&timed(&mut command)?, &root)
 }
 
 fn repository(lab: &Lab) -> PathBuf {
@@ -76,11 +72,7 @@ fn prepare(lab: &Lab) -> Result<PathBuf> {
     if template.exists() {
         return Ok(template);
     }
-    let missing: Vec<_> = HOST_PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
-    if !missing.is_empty() {
-        println!("installing {}", missing.join(", "));
-        timed(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))?;
-    }
+    install_missing(&HOST_PACKAGES)?;
     let (sources, repository) = (lab.root.join("tests/rpm-testbed"), repository(lab));
     remove_tree(&repository)?;
     fs::create_dir_all(lab.folder.join("rpm-repository"))?;

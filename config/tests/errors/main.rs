@@ -1,5 +1,8 @@
 //! What users read when a template is wrong: every message, word for word.
 
+mod system;
+mod types;
+
 use std::path::Path;
 
 use oic_config::{LoadRequest, load};
@@ -455,44 +458,6 @@ fn subvolumes_and_growing() {
 }
 
 #[test]
-fn users_and_passwords() {
-    insta::assert_snapshot!(after_head("systemConfig:\n  users:\n    - {name: Bad Name, password: hunter2, hash_algo: md5}\n"), @r##"
-    error[invalid-value]: not a user name
-      at t.yml:5:14
-      field: systemConfig.users[Bad Name]
-      found: `Bad Name`
-      allowed: a letter or `_`, then letters, digits, `_`, `-` and `.`, at most 32
-    error[invalid-value]: oic does not hash plain-text passwords this way
-      at t.yml:5:54
-      field: systemConfig.users[Bad Name].hash_algo
-      allowed: sha512, sha256, yescrypt
-      hint: or give the finished hash as the password
-    "##);
-    insta::assert_snapshot!(after_head("systemConfig:\n  users:\n    - {name: ann, password: '', groups: [<REQUIRED_GROUP>]}\n"), @r##"
-    error[placeholder]: placeholder `<REQUIRED_GROUP>` is not filled in
-      at t.yml:5:42
-      field: systemConfig.users[ann].groups
-      hint: write the real value, or remove the entry
-    warning[notice]: no password is set: the account is locked for passwords, never open without one
-      at t.yml:5:29
-      field: systemConfig.users[ann].password
-    "##);
-    insta::assert_snapshot!(after_head("systemConfig:\n  users:\n    - {name: ann, password: [hunter2]}\n"), @r##"
-    error[wrong-type]: expected a text
-      at t.yml:5:29
-      field: systemConfig.users[ann].password
-      found: a list
-    "##);
-    insta::assert_snapshot!(after_head("systemConfig:\n  users:\n    - {name: ann, authorizedKeys: [nonsense]}\n"), @r##"
-    error[invalid-value]: not an SSH public key
-      at t.yml:5:36
-      field: systemConfig.users[ann].authorizedKeys
-      found: `nonsense`
-      allowed: ssh-ed25519 AAAA… name@host
-    "##);
-}
-
-#[test]
 fn repositories() {
     insta::assert_snapshot!(after_head("packageRepositories:\n  - {codename: a, url: 'https://x.org/', pkey: <PUBLIC_KEY_URL>}\n"), @r##"
     error[placeholder]: placeholder `<PUBLIC_KEY_URL>` is not filled in
@@ -632,230 +597,16 @@ fn removals_of_nothing_are_told() {
     "##);
 }
 
-/// A password is in no message and in no text that goes with one, whatever is wrong with the template.
-#[test]
-fn passwords_are_never_shown() {
-    for text in [
-        "systemConfig:\n  users:\n    - {name: ann, password: hunter2, hash_algo: md5}\n",
-        "systemConfig:\n  users:\n    - {name: ann, password: [hunter2]}\n",
-        "systemConfig:\n  users:\n    - name: ann\n      password: \"hunter2\n",
-        "systemConfig:\n  users:\n    - name: ann\n      password: hunter2\n      nonsense: true\n",
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let template = folder.path().join("t.yml");
-        std::fs::write(&template, format!("{HEAD}{text}")).unwrap();
-        let report = load(&LoadRequest { template, ..LoadRequest::default() }).unwrap_err();
-        assert!(!report.findings.is_empty());
-        assert!(!format!("{report}{report:?}").contains("hunter2"), "{report}");
-    }
-    let report = findings_with(HEAD, &["systemConfig.users=[{name: ann, password: hunter2, x: 1}]"], &[]);
-    assert!(report.contains("unknown field `x`") && !report.contains("hunter2"), "{report}");
-}
-
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 200, ..Default::default() })]
 
     /// Whatever a template is turned into, the answer is a spec or findings.
     #[test]
     fn damaged_templates_end_in_findings(at in 0usize..2000, cut in 0usize..40, insert in "[-a-z0-9:{}\\[\\],'\"&*!|>%@` \n\t#$<~]{0,12}") {
-        let text = include_str!("../../image-templates/debian13-x86_64-grub-raw.yml");
+        let text = include_str!("../../../image-templates/debian13-x86_64-grub-raw.yml");
         let start = at.min(text.len());
         let end = (start + cut).min(text.len());
         let damaged = format!("{}{insert}{}", &text[..start], &text[end..]);
         let _ = findings(&damaged);
     }
-}
-
-#[test]
-fn settings_of_the_system() {
-    insta::assert_snapshot!(after_head("systemConfig:\n  locale: ../x\n  timezone: Europe//Berlin\n  groups: [{name: 9x, gid: 4294967295}]\n  users: [{name: ann, uid: 4294967295, primaryGroup: a b}]\n  services: {enable: [ssh, 'a b'], mask: [ssh]}\n"), @r"
-    error[invalid-value]: not a locale
-      at t.yml:4:11
-      field: systemConfig.locale
-      found: `../x`
-      allowed: C.UTF-8, en_US.UTF-8, de_DE.UTF-8@euro
-    error[invalid-value]: not the name of a time zone
-      at t.yml:5:13
-      field: systemConfig.timezone
-      found: `Europe//Berlin`
-      allowed: UTC, Europe/Berlin, America/New_York
-    error[invalid-value]: not a group name
-      at t.yml:6:19
-      field: systemConfig.groups[9x]
-      found: `9x`
-      allowed: a letter or `_`, then letters, digits, `_`, `-` and `.`, at most 32
-    error[invalid-value]: not a number of an account or group
-      at t.yml:6:28
-      field: systemConfig.groups[9x].gid
-      found: `4294967295`
-      allowed: 0 to 4294967294
-    error[invalid-value]: not a group name
-      at t.yml:7:54
-      field: systemConfig.users[ann].primaryGroup
-      found: `a b`
-      allowed: a letter or `_`, then letters, digits, `_`, `-` and `.`, at most 32
-    error[invalid-value]: not a number of an account or group
-      at t.yml:7:28
-      field: systemConfig.users[ann].uid
-      found: `4294967295`
-      allowed: 0 to 4294967294
-    error[invalid-value]: not the name of a unit
-      at t.yml:8:28
-      field: systemConfig.services.enable
-      found: `a b`
-      allowed: ssh, chrony.service, getty@ttyS1.service
-    error[contradiction]: `ssh` is in `enable` and in `mask`
-      at t.yml:8:23
-      field: systemConfig.services
-    ");
-}
-
-#[test]
-fn commands_and_scripts() {
-    insta::assert_snapshot!(after_head("systemConfig:\n  configurations:\n    - {cmd: a, script: b}\n    - {stage: finalize}\n    - {cmd: a, args: b}\n    - {script: missing.sh}\n    - {cmd: ' '}\n"), @r"
-    error[contradiction]: an entry has either `cmd` or `script`, and here are both
-      at t.yml:5:13
-      field: systemConfig.configurations[]
-    error[missing-field]: an entry needs `cmd` or `script`
-      at t.yml:6:7
-      field: systemConfig.configurations[]
-      hint: `cmd`: a command; `script`: a file of this machine to run in the image
-    error[contradiction]: `args` belong to a `script`; write them into `cmd`
-      at t.yml:7:22
-      field: systemConfig.configurations[].args
-    error[missing-file]: local file missing.sh does not exist
-      at t.yml:8:16
-      field: systemConfig.configurations[].script
-      hint: relative paths start from the folder of the template that has them
-    error[invalid-value]: a command is a text of at least one word
-      at t.yml:9:13
-      field: systemConfig.configurations[].cmd
-    ");
-}
-
-#[test]
-fn network_interfaces() {
-    insta::assert_snapshot!(after_head("systemConfig:\n  network:\n    interfaces:\n      - {name: eth0, dhcp4: true, addresses: [192.0.2.7/24]}\n      - {name: an-interface-name, addresses: [192.0.2.7], nameservers: [one]}\n      - {name: eth1}\n      - {name: eth2, dhcp6: true, routes: [{to: default}, {to: 10.0.0.0/33, via: 10.0.0.1}]}\n"), @r"
-    error[contradiction]: an interface has either DHCP or fixed IPv4 addresses, and here are both
-      at t.yml:6:29
-      field: systemConfig.network.interfaces[eth0].dhcp4
-    error[invalid-value]: not the name of a network interface
-      at t.yml:7:16
-      field: systemConfig.network.interfaces[an-interface-name]
-      found: `an-interface-name`
-      allowed: eth0, enp1s0
-    error[invalid-value]: not an address with the length of its prefix
-      at t.yml:7:47
-      field: systemConfig.network.interfaces[an-interface-name].addresses
-      found: `192.0.2.7`
-      allowed: 192.0.2.7/24, 2001:db8::7/64
-    error[invalid-value]: not an IP address
-      at t.yml:7:73
-      field: systemConfig.network.interfaces[an-interface-name].nameservers
-      found: `one`
-      allowed: 192.0.2.1, 2001:db8::1
-    error[missing-field]: the interface gets no address
-      at t.yml:7:9
-      field: systemConfig.network.interfaces[an-interface-name]
-      hint: write `dhcp4: true`, or give `addresses`
-    error[missing-field]: the interface gets no address
-      at t.yml:8:9
-      field: systemConfig.network.interfaces[eth1]
-      hint: write `dhcp4: true`, or give `addresses`
-    error[missing-field]: a route needs `via`, the address of a gateway
-      at t.yml:9:44
-      field: systemConfig.network.interfaces[eth2].routes
-    error[invalid-value]: not an address with the length of its prefix
-      at t.yml:9:64
-      field: systemConfig.network.interfaces[eth2].routes.to
-      found: `10.0.0.0/33`
-      allowed: 192.0.2.7/24, 2001:db8::7/64
-    ");
-    insta::assert_snapshot!(after_head("systemConfig: {network: {backend: netplan}}\n"), @r"
-    error[missing-field]: a network needs at least one interface
-      at t.yml:3:25
-      field: systemConfig.network
-      hint: give `interfaces`, or leave `network` out: every wired interface then uses DHCP
-    ");
-}
-
-/// A template for an image of another type.
-fn of_type(image_type: &str, more: &str) -> String {
-    let target = format!("target: {{os: debian, dist: debian13, arch: x86_64, imageType: {image_type}}}\n");
-    findings(&format!("image: {{name: test, version: 1.0.0}}\n{target}{more}"))
-}
-
-#[test]
-fn images_without_a_disk() {
-    for image_type in ["container", "wsl2", "img"] {
-        assert_eq!(of_type(image_type, ""), "", "{image_type}");
-    }
-    insta::assert_snapshot!(of_type("container", "disk:\n  size: 4GiB\n  partitions: []\n  artifacts: [{type: qcow2}, {type: initrd}, {type: oci}]\nsystemConfig:\n  bootloader: {provider: grub}\n  kernel: {cmdline: quiet}\n"), @r"
-    error[contradiction]: an image of type `container` has no disk
-      at t.yml:4:9
-      field: disk.size
-      hint: leave it out, or use `imageType: raw`
-    error[contradiction]: an image of type `container` has no disk
-      at t.yml:5:15
-      field: disk.partitions
-      hint: leave it out, or use `imageType: raw`
-    error[contradiction]: an image of type `container` runs on a kernel that is there already
-      at t.yml:9:11
-      field: systemConfig.kernel
-      hint: leave it out, or use `imageType: raw`
-    error[contradiction]: an image of type `container` has no disk
-      at t.yml:6:22
-      field: disk.artifacts[].type
-      allowed: oci, tar, squashfs, ext4
-    error[contradiction]: an initramfs of the whole system is what `imageType: img` makes
-      at t.yml:6:37
-      field: disk.artifacts[].type
-      allowed: oci, tar, squashfs, ext4
-    warning[notice]: an image of type `container` has no disk that a bootloader could be on: this is left out
-      at t.yml:8:15
-      field: systemConfig.bootloader
-    ");
-    insta::assert_snapshot!(of_type("wsl2", "disk:\n  artifacts: [{type: tar, compression: xz}, {type: raw}]\nsystemConfig:\n  network: {interfaces: [{name: eth0, dhcp4: true}]}\n"), @r"
-    error[contradiction]: an image of type `wsl2` has the network that WSL makes
-      at t.yml:6:12
-      field: systemConfig.network
-      hint: leave it out, or use `imageType: raw`
-    error[contradiction]: a WSL distribution is compressed with gzip
-      at t.yml:4:40
-      field: disk.artifacts[].compression
-      allowed: gz
-    error[contradiction]: an image of type `wsl2` has no disk
-      at t.yml:4:52
-      field: disk.artifacts[].type
-      allowed: tar, oci, squashfs, ext4
-    ");
-    insta::assert_snapshot!(of_type("img", "disk:\n  extendLastPartitionToFillDisk: true\n  artifacts: [{type: initrd, compression: bz2}, {type: vhd}]\n"), @r"
-    error[contradiction]: an image of type `img` has no disk
-      at t.yml:4:34
-      field: disk.extendLastPartitionToFillDisk
-      hint: leave it out, or use `imageType: raw`
-    error[contradiction]: not every kernel decompresses an initramfs of this kind
-      at t.yml:5:43
-      field: disk.artifacts[].compression
-      allowed: zstd, gz, xz, none
-    error[contradiction]: an image of type `img` has no disk
-      at t.yml:5:56
-      field: disk.artifacts[].type
-      allowed: initrd, tar, oci, squashfs, ext4
-    ");
-    insta::assert_snapshot!(of_type("raw", "disk: {artifacts: [{type: initrd}]}\n"), @r"
-    error[contradiction]: an initramfs of the whole system is what `imageType: img` makes
-      at t.yml:3:27
-      field: disk.artifacts[].type
-      allowed: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi, ext4, squashfs, tar, oci
-    ");
-}
-
-#[test]
-fn a_package_database_of_debian_stays() {
-    insta::assert_snapshot!(after_head("systemConfig: {removePackageDatabase: true}\n"), @r"
-    error[contradiction]: Debian 13 (trixie) is made of Debian packages, and only the database of RPM can be left out
-      at t.yml:3:39
-      field: systemConfig.removePackageDatabase
-    ");
 }
