@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn libraries_are_named_as_a_shell_finds_them() {
         let folder = std::env::temp_dir().join(format!("oic-libraries-{}", std::process::id()));
-        let names = ["x86_64-linux-gnu/libkmod.so.2", "x86_64-linux-gnu/libkmod.so.2.5.1", "i386-linux-gnu/libkmod.so.2", ".h/libkmod.so.2"];
+        let names =
+            ["x86_64-linux-gnu/libkmod.so.2", "x86_64-linux-gnu/libkmod.so.2.5.1", "i386-linux-gnu/libkmod.so.2", ".h/libkmod.so.2"];
         for name in names.iter().chain(&["x86_64-linux-gnu/libkmod.so", "x86_64-linux-gnu/libz.so.1", "libkmod.so.2"]) {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -138,7 +138,8 @@ fn without_zeros(mut kernel: Vec<u8>) -> Vec<u8> {
         let Ok(data) = segment.data(LittleEndian, &*kernel) else { return kernel };
         let used = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         // The file size is the fifth field of eight bytes, after two of four.
-        let place = usize::try_from(table).unwrap_or(usize::MAX).saturating_add(index * size_of::<elf::ProgramHeader64<LittleEndian>>() + 32);
+        let place =
+            usize::try_from(table).unwrap_or(usize::MAX).saturating_add(index * size_of::<elf::ProgramHeader64<LittleEndian>>() + 32);
         sizes.push((place, used as u64));
     }
     for (place, size) in sizes {
