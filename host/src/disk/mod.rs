@@ -25,6 +25,7 @@ pub mod mbr;
 pub mod packed;
 mod pieces;
 pub mod swap;
+pub mod tree_read;
 pub mod xfs;
 
 use crate::exec::Program;
