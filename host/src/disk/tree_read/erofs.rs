@@ -201,7 +201,7 @@ impl Reader {
     /// Returns the same where entries are packed, two by two in 8 bytes or 16 by 16 in 32, with one block for all of them.
     fn compact_index(&self, at: u64, size: u64, has_two_bytes: bool) -> Result<Vec<(u16, u16, u64)>, TreeReadError> {
         let count = size.div_ceil(self.block);
-        let before = ((32 - at % 32) / 4 & 7).min(count);
+        let before = ((32 - at % 32) / 4 % 8).min(count);
         let short = if has_two_bytes { (count - before) / 16 * 16 } else { 0 };
         let mut clusters = Vec::new();
         let mut place = at;
