@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Inodes, MAX_BLOCK, Numbers as _, TreeReadError, build, bytes_at, content, device, filled, metadata, slice, special,
+    Entries, Inodes, MAX_BLOCK, Numbers as _, TreeReadError, build, bytes_at, content, device, filled, metadata, slice, special,
     unpack::{Method, Piece, Pieces, unpack},
 };
 use crate::rootfs::{
@@ -36,6 +36,8 @@ const MAX_ITEMS: usize = 32 << 20;
 const MAX_INLINE: usize = 64 << 10;
 
 type Key = (u64, u8, u64);
+/// What is called with each item of a tree: its key and its bytes.
+type Each<'a> = &'a mut dyn FnMut(Key, &[u8]) -> Result<(), TreeReadError>;
 
 /// Reads the filesystem that fills a file.
 pub(super) fn read_tree(file: &Arc<HostFile>) -> Result<RootTree, TreeReadError> {
@@ -108,19 +110,9 @@ impl Disk {
     }
 
     /// Calls a function with all items of a tree, in the order of their keys.
-    fn walk(&mut self, root: u64, level: u8, each: &mut dyn FnMut(Key, &[u8]) -> Result<(), TreeReadError>) -> Result<(), TreeReadError> {
-        self.walk_with_place(root, level, &mut |key, data, _| each(key, data))
-    }
-
-    fn walk_with_place(
-        &mut self,
-        block: u64,
-        level: u8,
-        each: &mut dyn FnMut(Key, &[u8], u64) -> Result<(), TreeReadError>,
-    ) -> Result<(), TreeReadError> {
+    fn walk(&mut self, block: u64, level: u8, each: Each<'_>) -> Result<(), TreeReadError> {
         self.visits = self.visits.checked_sub(1).ok_or(TreeReadError::Damaged("its trees have more blocks than there are"))?;
-        let place = self.place(block, self.node)?;
-        let bytes = bytes_at(&self.file, place, self.node)?;
+        let bytes = bytes_at(&self.file, self.place(block, self.node)?, self.node)?;
         let count = bytes.le32(96)? as usize;
         if bytes.le64(48)? != block || bytes[100] != level || level > 8 || count > bytes.len() / 25 {
             return Err(TreeReadError::Damaged("a block of a tree is not one"));
@@ -130,9 +122,9 @@ impl Disk {
                 let at = HEADER + index * 25;
                 let key = (bytes.le64(at)?, slice(&bytes, at, 25)?[8], bytes.le64(at + 9)?);
                 let (offset, size) = (bytes.le32(at + 17)? as usize, bytes.le32(at + 21)? as usize);
-                each(key, slice(&bytes, HEADER + offset, size)?, place + (HEADER + offset) as u64)?;
+                each(key, slice(&bytes, HEADER + offset, size)?)?;
             } else {
-                self.walk_with_place(bytes.le64(HEADER + index * 33 + 17)?, level - 1, each)?;
+                self.walk(bytes.le64(HEADER + index * 33 + 17)?, level - 1, each)?;
             }
         }
         Ok(())
@@ -143,7 +135,7 @@ impl Disk {
 #[derive(Default)]
 struct Node {
     item: Vec<u8>,
-    entries: Vec<(Vec<u8>, (u64, u64))>,
+    entries: Entries<(u64, u64)>,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Position in the file and the item.
     extents: Vec<(u64, Vec<u8>)>,
@@ -287,7 +279,7 @@ impl Inodes for Reader {
         Ok(Inode { metadata: metadata(mode, item.le32(44)?, item.le32(48)?, item.le64(136)?.cast_signed(), xattrs), kind })
     }
 
-    fn entries(&mut self, number: (u64, u64)) -> Result<Vec<(Vec<u8>, (u64, u64))>, TreeReadError> {
+    fn entries(&mut self, number: (u64, u64)) -> Result<Entries<(u64, u64)>, TreeReadError> {
         if number.1 == FIRST && !self.roots.contains_key(&number.0) {
             return Ok(Vec::new());
         }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Inodes, Numbers as _, TreeReadError, build, bytes_at, content, device, filled, metadata, slice, special,
+    Entries, Inodes, Numbers as _, TreeReadError, build, bytes_at, content, device, filled, metadata, slice, special,
     unpack::{Method, Piece, Pieces},
 };
 use crate::rootfs::{
@@ -286,7 +286,7 @@ impl Inodes for Reader {
         Ok(Inode { metadata: metadata(raw.mode, raw.owner.0, raw.owner.1, raw.time, self.xattrs(&raw)?), kind })
     }
 
-    fn entries(&mut self, number: u64) -> Result<Vec<(Vec<u8>, u64)>, TreeReadError> {
+    fn entries(&mut self, number: u64) -> Result<Entries<u64>, TreeReadError> {
         let raw = self.raw(number)?;
         let blocks = self.content(&raw)?.read_all(super::MAX_INDEX.min(self.file.size()))?;
         let mut entries = Vec::new();

@@ -56,9 +56,12 @@ pub enum TreeReadError {
     Unsupported(&'static str),
 }
 
+/// What reads a filesystem that fills a file.
+pub type Reader = fn(&Arc<HostFile>) -> Result<RootTree, TreeReadError>;
+
 /// Returns the reader of a kind of filesystem, by the name that the kernel has for it.
 #[must_use]
-pub fn reader(kind: &str) -> Option<fn(&Arc<HostFile>) -> Result<RootTree, TreeReadError>> {
+pub fn reader(kind: &str) -> Option<Reader> {
     match kind {
         "xfs" => Some(xfs::read_tree),
         "btrfs" => Some(btrfs::read_tree),
@@ -67,6 +70,9 @@ pub fn reader(kind: &str) -> Option<fn(&Arc<HostFile>) -> Result<RootTree, TreeR
         _ => None,
     }
 }
+
+/// The entries of a directory: names, and what inodes are known by.
+type Entries<N> = Vec<(Vec<u8>, N)>;
 
 /// A filesystem as a source of inodes.
 trait Inodes {
@@ -80,7 +86,7 @@ trait Inodes {
     fn inode(&mut self, number: Self::Number) -> Result<Inode, TreeReadError>;
 
     /// Returns the entries of a directory.
-    fn entries(&mut self, number: Self::Number) -> Result<Vec<(Vec<u8>, Self::Number)>, TreeReadError>;
+    fn entries(&mut self, number: Self::Number) -> Result<Entries<Self::Number>, TreeReadError>;
 }
 
 /// Reads all of a filesystem of `size` bytes.

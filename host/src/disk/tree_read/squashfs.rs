@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Inodes, Numbers as _, TreeReadError, build, bytes_at, content, device, filled, metadata, slice, special,
+    Entries, Inodes, Numbers as _, TreeReadError, build, bytes_at, content, device, filled, metadata, slice, special,
     unpack::{Method, Piece, Pieces, unpack},
 };
 use crate::rootfs::{
@@ -286,7 +286,7 @@ impl Inodes for Reader {
         Ok(Inode { metadata: metadata(mode, uid, gid, i64::from(head.le32(8)?), xattrs), kind })
     }
 
-    fn entries(&mut self, number: u64) -> Result<Vec<(Vec<u8>, u64)>, TreeReadError> {
+    fn entries(&mut self, number: u64) -> Result<Entries<u64>, TreeReadError> {
         let mut at = self.cursor(self.inodes, number)?;
         let is_long = self.take(&mut at, 16)?.le16(0)? == 8;
         let more = self.take(&mut at, if is_long { 24 } else { 16 })?;

@@ -153,12 +153,10 @@ fn lz4(stored: &[u8], limit: usize) -> Option<Vec<u8>> {
     // A length of all ones goes on in further bytes.
     let length = |first: u8, left: &mut dyn Iterator<Item = u8>| {
         let mut length = usize::from(first);
-        while first == 15 {
-            let more = left.next()?;
-            length = length.checked_add(usize::from(more))?;
-            if more != 255 {
-                break;
-            }
+        let mut last = if first == 15 { 255 } else { 0 };
+        while last == 255 {
+            last = left.next()?;
+            length = length.checked_add(usize::from(last))?;
         }
         Some(length)
     };

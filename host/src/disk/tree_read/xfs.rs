@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Inodes, MAX_BLOCK, Numbers as _, TreeReadError, build, bytes_at, content, filled, metadata, slice, special};
+use super::{Entries, Inodes, MAX_BLOCK, Numbers as _, TreeReadError, build, bytes_at, content, filled, metadata, slice, special};
 use crate::rootfs::{
     content::{Content, Extent, HostFile},
     tree::{Inode, Kind, RootTree},
@@ -226,7 +226,7 @@ impl Reader {
     }
 
     /// Returns the entries of a directory that is in its inode.
-    fn short(&self, fork: &[u8]) -> Result<Vec<(Vec<u8>, u64)>, TreeReadError> {
+    fn short(&self, fork: &[u8]) -> Result<Entries<u64>, TreeReadError> {
         let (count, is_wide) = (usize::from(*fork.first().ok_or(SHORT)?), fork.get(1).is_some_and(|wide| *wide > 0));
         let number_size = if is_wide { 8 } else { 4 };
         // Where there are wide numbers, their count is what the narrow one would be.
@@ -245,7 +245,7 @@ impl Reader {
     }
 
     /// Adds the entries of a block of a directory.
-    fn block_entries(&self, block: &[u8], entries: &mut Vec<(Vec<u8>, u64)>) -> Result<(), TreeReadError> {
+    fn block_entries(&self, block: &[u8], entries: &mut Entries<u64>) -> Result<(), TreeReadError> {
         let (mut at, has_hashes) = match block.get(..4).ok_or(SHORT)? {
             b"XDB3" => (64, true),
             b"XDD3" => (64, false),
@@ -295,7 +295,7 @@ impl Inodes for Reader {
         Ok(Inode { metadata: metadata(raw.mode, bytes.be32(8)?, bytes.be32(12)?, mtime, self.attributes(&raw)?), kind })
     }
 
-    fn entries(&mut self, number: u64) -> Result<Vec<(Vec<u8>, u64)>, TreeReadError> {
+    fn entries(&mut self, number: u64) -> Result<Entries<u64>, TreeReadError> {
         let raw = self.raw(number)?;
         if raw.bytes[5] == 1 {
             return self.short(&raw.bytes[raw.fork.0..raw.fork.1]);
