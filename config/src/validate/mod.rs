@@ -15,6 +15,7 @@ mod mbr;
 mod network;
 mod packages;
 mod partition;
+mod raw_binaries;
 mod settings;
 mod system;
 mod unsupported;
@@ -136,7 +137,7 @@ pub(crate) fn validate(
     let repositories = packages::repositories(layer, &mut cx);
     let system = system::system(layer, &name, &mut cx);
     let disk = disk::disk(layer, system.bootloader, &mut cx);
-    let artifacts = artifacts::artifacts(layer, &mut cx);
+    let (artifacts, partition_artifacts) = artifacts::artifacts(layer, disk.as_ref(), &mut cx);
     let builder = builder(layer, &mut cx);
     let snapshot = snapshot(layer, &mut cx);
     let unsupported = std::mem::take(&mut cx.unsupported);
@@ -146,6 +147,7 @@ pub(crate) fn validate(
         target: Target { os: os.value().clone(), dist: dist.value().clone(), arch, image_type },
         disk,
         artifacts,
+        partition_artifacts,
         system,
         repositories,
         provider: provider.facts.clone(),
