@@ -115,12 +115,55 @@ fn description(disk: &dyn DiskReader, name: &str, vmdk: &str, size: u64) -> io::
     disk.read_at(&mut sector, 0)?;
     let firmware = if sector[..440].iter().all(|byte| *byte == 0) { "efi" } else { "bios" };
     let capacity = disk.size().next_multiple_of(BLOCK);
+    let hardware = hardware();
+    let mut text = format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData" xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData" xmlns:vmw="http://www.vmware.com/schema/ovf">
+  <References>
+    <File ovf:id="file1" ovf:href="{vmdk}" ovf:size="{size}"/>
+  </References>
+  <DiskSection>
+    <Info>Virtual disks</Info>
+    <Disk ovf:diskId="disk1" ovf:fileRef="file1" ovf:capacity="{capacity}" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
+  </DiskSection>
+  <NetworkSection>
+    <Info>Networks</Info>
+    <Network ovf:name="network"><Description>The network of the machine</Description></Network>
+  </NetworkSection>
+  <VirtualSystem ovf:id="{name}">
+    <Info>A virtual machine</Info>
+    <Name>{name}</Name>
+    <OperatingSystemSection ovf:id="101">
+      <Info>The operating system</Info>
+      <Description>Linux, 64 bits</Description>
+    </OperatingSystemSection>
+    <VirtualHardwareSection>
+      <Info>Virtual hardware</Info>
+      <System><vssd:ElementName>Virtual hardware</vssd:ElementName><vssd:InstanceID>0</vssd:InstanceID><vssd:VirtualSystemIdentifier>{name}</vssd:VirtualSystemIdentifier><vssd:VirtualSystemType>vmx-13</vssd:VirtualSystemType></System>
+{hardware}      <vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="{firmware}"/>
+    </VirtualHardwareSection>
+  </VirtualSystem>
+</Envelope>
+"#
+    );
+    let room = DESCRIPTION as usize;
+    if text.len() > room {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the description of the machine is too long"));
+    }
+    // White space behind the last element means nothing.
+    text.extend(std::iter::repeat_n(' ', room - text.len() - 1));
+    text.push('\n');
+    Ok(text.into_bytes())
+}
+
+/// Returns the parts of the machine.
+fn hardware() -> String {
     let item = |fields: &[(&str, &str)]| -> String {
         let fields: Vec<String> = fields.iter().map(|(name, value)| format!("<rasd:{name}>{value}</rasd:{name}>")).collect();
         format!("      <Item>{}</Item>\n", fields.concat())
     };
     // The order of the fields is that of the standard's schema.
-    let hardware = [
+    [
         item(&[
             ("AllocationUnits", "hertz * 10^6"),
             ("Description", "Processors"),
@@ -163,45 +206,7 @@ fn description(disk: &dyn DiskReader, name: &str, vmdk: &str, size: u64) -> io::
             ("ResourceType", "10"),
         ]),
     ]
-    .concat();
-    let mut text = format!(
-        r#"<?xml version="1.0" encoding="UTF-8"?>
-<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData" xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData" xmlns:vmw="http://www.vmware.com/schema/ovf">
-  <References>
-    <File ovf:id="file1" ovf:href="{vmdk}" ovf:size="{size}"/>
-  </References>
-  <DiskSection>
-    <Info>Virtual disks</Info>
-    <Disk ovf:diskId="disk1" ovf:fileRef="file1" ovf:capacity="{capacity}" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
-  </DiskSection>
-  <NetworkSection>
-    <Info>Networks</Info>
-    <Network ovf:name="network"><Description>The network of the machine</Description></Network>
-  </NetworkSection>
-  <VirtualSystem ovf:id="{name}">
-    <Info>A virtual machine</Info>
-    <Name>{name}</Name>
-    <OperatingSystemSection ovf:id="101">
-      <Info>The operating system</Info>
-      <Description>Linux, 64 bits</Description>
-    </OperatingSystemSection>
-    <VirtualHardwareSection>
-      <Info>Virtual hardware</Info>
-      <System><vssd:ElementName>Virtual hardware</vssd:ElementName><vssd:InstanceID>0</vssd:InstanceID><vssd:VirtualSystemIdentifier>{name}</vssd:VirtualSystemIdentifier><vssd:VirtualSystemType>vmx-13</vssd:VirtualSystemType></System>
-{hardware}      <vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="{firmware}"/>
-    </VirtualHardwareSection>
-  </VirtualSystem>
-</Envelope>
-"#
-    );
-    let room = DESCRIPTION as usize;
-    if text.len() > room {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the description of the machine is too long"));
-    }
-    // White space behind the last element means nothing.
-    text.extend(std::iter::repeat_n(' ', room - text.len() - 1));
-    text.push('\n');
-    Ok(text.into_bytes())
+    .concat()
 }
 
 /// Tells whether a file is a package: a tar archive whose first file is a description.

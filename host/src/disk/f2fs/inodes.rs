@@ -94,7 +94,7 @@ pub(super) fn count(tree: &RootTree) -> (u64, u64) {
             }
             Kind::Symlink(target) if !is_inline(target.len() as u64) => vec![(0, 1)],
             Kind::Directory(names) => {
-                let children: Vec<Child<'_>> = children(names.iter().map(|(name, _)| (&name[..], ROOT, 1)), ROOT, ROOT);
+                let children: Vec<Child<'_>> = children(names.keys().map(|name| (&name[..], ROOT, 1)), ROOT, ROOT);
                 match directory::inline(&children) {
                     Some(_) => Vec::new(),
                     None => directory::blocks(&children).blocks.keys().map(|index| (*index, index + 1)).collect(),

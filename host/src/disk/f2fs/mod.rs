@@ -190,7 +190,7 @@ pub fn minimal_size(tree: &RootTree) -> u64 {
         (low, high) = (high, high * 2);
     }
     while high - low > 1 << 20 {
-        let middle = (low + high) / 2 >> 20 << 20;
+        let middle = ((low + high) >> 21) << 20;
         if enough(middle) {
             high = middle;
         } else {
