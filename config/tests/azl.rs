@@ -295,3 +295,12 @@ fn protection_that_is_asked_for_is_refused() {
     let loaded = config(DISK, &off).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!((loaded.spec.unsupported, loaded.warnings), (Vec::new(), Vec::new()));
 }
+
+/// A second disk is refused as a whole: its partitions are not said to be missing.
+#[test]
+fn a_second_disk_is_refused_once() {
+    let disk = format!(r#"{DISK}}}, {{"Partitions": [{{"ID": "data", "Start": 1, "End": 0, "FsType": "ext4"}}]"#);
+    let mounts = MOUNTS.replace("]", r#", {"ID": "data", "MountPoint": "/data"}]"#);
+    let spec = config(&disk, &mounts).unwrap_or_else(|report| panic!("{report}")).spec;
+    assert_eq!(spec.unsupported.iter().map(|one| one.field.as_str()).collect::<Vec<_>>(), ["Disks[1]"]);
+}

@@ -74,7 +74,9 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
         .enumerate()
         .map(|(index, node)| partition(node, &format!("{path}.Partitions[{index}]"), &mut settings, &mut artifacts, reader))
         .collect();
-    for (id, setting) in settings.iter().filter(|(_, setting)| !setting.used) {
+    // Partitions of other disks, which are refused as a whole.
+    let elsewhere: Vec<&str> = disks[1..].iter().flat_map(partition_ids).collect();
+    for (id, setting) in settings.iter().filter(|(id, setting)| !setting.used && !elsewhere.contains(id)) {
         let message = format!("no disk has a partition with the ID `{id}`");
         reader.error(Code::InvalidValue, setting.origin, "SystemConfigs[].PartitionSettings", message);
     }
@@ -89,6 +91,16 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
         (false, false) => "container",
     };
     Disk { tree, name: artifacts.name, image_type }
+}
+
+/// Returns the IDs of a disk's partitions.
+fn partition_ids(disk: &Node) -> Vec<&str> {
+    field(disk, "Partitions").and_then(Node::as_list).unwrap_or(&[]).iter().filter_map(|one| field(one, "ID")?.as_text()).collect()
+}
+
+/// Returns a field of an object whose other fields are not looked at.
+fn field<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    node.as_map()?.0.iter().find(|field| field.key.eq_ignore_ascii_case(key)).map(|field| &field.node)
 }
 
 /// Returns the settings of partitions by ID.
