@@ -6,7 +6,9 @@ use super::{Context, system};
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, Located, ProvisioningStage, SystemConfig, Text};
 use crate::source::Origin;
-use crate::spec::{AdditionalFile, Command, Ecosystem, ImageType, PackageRequest, Repository, RepositoryLocation, System, WrittenFile};
+use crate::spec::{
+    AdditionalFile, Command, Ecosystem, FileSource, ImageType, PackageRequest, Repository, RepositoryLocation, System, WrittenFile,
+};
 
 /// Where cloud-init looks for data before it asks anybody.
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
@@ -38,7 +40,15 @@ fn local_file(local: &Located<String>, (destination, mode): (String, u32), field
     }
     let root = || "root".to_owned();
     let origin = cx.origin(local.origin);
-    Some(AdditionalFile { local: path, destination, mode: Some(mode), owner: root(), group: root(), before_initramfs: false, origin })
+    Some(AdditionalFile {
+        source: FileSource::Local(path),
+        destination,
+        mode: Some(mode),
+        owner: root(),
+        group: root(),
+        before_initramfs: false,
+        origin,
+    })
 }
 
 fn cloud_init(given: &SystemConfig, (image, version): (&str, &str), system: &mut System, cx: &mut Context<'_>) {
