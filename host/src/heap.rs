@@ -44,13 +44,17 @@ mod tests {
 
     #[test]
     fn what_is_free_between_what_is_used_is_given_back() {
-        let pieces: Vec<Vec<u8>> = (0..8192).map(|_| vec![1; 16 << 10]).collect();
-        let full = resident();
-        // One in 64 stays, so that the heap cannot simply end earlier.
-        let kept: Vec<Vec<u8>> = pieces.into_iter().step_by(64).collect();
-        trim();
-        let left = resident();
-        assert!(left + (64 << 10) < full, "{left} of {full} KiB are left");
-        assert_eq!(kept.len(), 128);
+        // Other tests use memory at the same time, so that one look may say nothing.
+        let given_back = (0..8).any(|_| {
+            let pieces: Vec<Vec<u8>> = (0..8192).map(|_| vec![1; 16 << 10]).collect();
+            let full = resident();
+            // One in 64 stays, so that the heap cannot simply end earlier.
+            let kept: Vec<Vec<u8>> = pieces.into_iter().step_by(64).collect();
+            trim();
+            let left = resident();
+            assert_eq!(kept.len(), 128);
+            left + (64 << 10) < full
+        });
+        assert!(given_back);
     }
 }
