@@ -185,10 +185,8 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         Standing::Due(reason) => observer.event(&Event::Decision { subject: "outputs", reused: false, reason: &reason }),
     }
     let fetched = host.fetch(spec, &locked)?;
-    // What the indexes took is more than all that comes.
     heap::trim();
     let toolchain = host.tools(spec, &locked, &fetched.tools)?;
-    heap::trim();
     stop_if_cancelled(options)?;
 
     let work = WorkDir::create(&options.host.work_dir, &options.host.scratch)?;
