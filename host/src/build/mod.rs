@@ -49,7 +49,6 @@ use crate::{
     digest::Sha256Digest,
     disk::{identity::ImageIdentity, raw_files::RawFile},
     fetch::FetchError,
-    heap,
     lock::LockError,
     report::manifest::{FileRecord, OutputRecord},
     rootfs::RootTree,
@@ -185,7 +184,6 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
         Standing::Due(reason) => observer.event(&Event::Decision { subject: "outputs", reused: false, reason: &reason }),
     }
     let fetched = host.fetch(spec, &locked)?;
-    heap::trim();
     let toolchain = host.tools(spec, &locked, &fetched.tools)?;
     stop_if_cancelled(options)?;
 
