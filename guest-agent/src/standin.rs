@@ -4,7 +4,8 @@
 //! (`policy-rc.d`); that is removed again.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -101,6 +102,9 @@ impl<'r> StandIns<'r> {
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&copy, text))
             .and_then(|()| fs::set_permissions(&copy, mode))
+            // dracut gives what it makes the time of one of its scripts.
+            .and_then(|()| fs::metadata(place.path())?.modified())
+            .and_then(|time| File::options().write(true).open(&copy)?.set_modified(time))
             .and_then(|()| Ok(mount_bind(&copy, place.path())?))
             .map_err(|error| failure::system("shorten", path, error))?;
         self.covered.push(path.to_owned());

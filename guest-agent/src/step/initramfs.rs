@@ -46,6 +46,7 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
         let mut stand_ins = StandIns::cover(rootfs, &[])?;
         if generator == Generator::Dracut {
             stand_ins = stand_ins.also_keeping_real(&FOR_DRACUT)?;
+            stand_ins = stand_ins.also_shortened(&shortcut::DRACUT)?.also_shortened(&shortcut::DRACUT_FUNCTIONS)?;
         } else {
             stand_ins = stand_ins.also_shortened(&shortcut::INITRAMFS)?;
             stand_ins = stand_ins.also_rewritten(shortcut::GENERATOR, |script| shortcut::linker_files(script, &etc))?;
