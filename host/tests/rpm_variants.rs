@@ -49,6 +49,7 @@ fn spec(folder: &Path, key: &Path) -> ImageSpec {
         require_metadata_signature: true,
         priority: 99,
         allow_packages: Vec::new(),
+        upgrades: true,
         in_image: true,
         mirror_key: String::new(),
         is_base: true,

@@ -20,7 +20,7 @@ pub use disk::{
 pub use packages::{Ecosystem, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin};
 pub use system::{
     AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, Group, InitramfsGenerator, Interface, Kernel, Network,
-    NetworkBackend, Password, PasswordHash, Route, Services, System, User,
+    NetworkBackend, Password, PasswordHash, Route, Services, System, User, WrittenFile,
 };
 
 use crate::units::ByteSize;

@@ -53,6 +53,8 @@ pub struct Repository {
     pub priority: i32,
     /// Only packages whose names match one of these globs are taken; empty: all.
     pub allow_packages: Vec<String>,
+    /// Whether the running system upgrades its packages from it (`aptPolicy`).
+    pub upgrades: bool,
     /// Whether the image itself lists this repository.
     pub in_image: bool,
     /// Key of the mirror setting that replaces the location's base; empty: none.

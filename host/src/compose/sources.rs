@@ -16,6 +16,9 @@ pub type RepositoryKeys = BTreeMap<String, Vec<u8>>;
 /// apt's priority of a source that says nothing.
 const APT_PRIORITY: i32 = 500;
 
+/// apt's priority of a source that packages can be installed from and that upgrades none: below 100, that of what is installed.
+const NO_UPGRADES: i32 = 50;
+
 /// dnf's priority of a source that says nothing.
 const DNF_PRIORITY: i32 = 99;
 
@@ -80,16 +83,17 @@ fn apt_pins(spec: &ImageSpec, repository: &Repository) -> Option<String> {
         RepositoryLocation::Path(_) => None,
     };
     let own = server(repository)?;
-    let is_plain = repository.priority == APT_PRIORITY && repository.allow_packages.is_empty();
+    let priority = if repository.upgrades { repository.priority } else { repository.priority.min(NO_UPGRADES) };
+    let is_plain = priority == APT_PRIORITY && repository.allow_packages.is_empty();
     let is_shared = spec.repositories.iter().any(|other| other.id != repository.id && server(other).as_ref() == Some(&own));
     if repository.is_base || is_plain || is_shared {
         return None;
     }
     let pin = |packages: &str, priority: i32| format!("Package: {packages}\nPin: origin \"{own}\"\nPin-Priority: {priority}\n");
     if repository.allow_packages.is_empty() {
-        return Some(pin("*", repository.priority));
+        return Some(pin("*", priority));
     }
-    Some(format!("{}\n{}", pin(&repository.allow_packages.join(" "), repository.priority), pin("*", -1)))
+    Some(format!("{}\n{}", pin(&repository.allow_packages.join(" "), priority), pin("*", -1)))
 }
 
 /// Returns a `.repo` file and its key.
@@ -207,5 +211,17 @@ mod tests {
         includepkgs=hello lib*
         ");
         assert!(files(&spec, &keys, &|_: &str| false).is_empty());
+    }
+
+    #[test]
+    fn a_source_that_may_not_upgrade_is_pinned_below_what_is_installed() {
+        let mut spec = spec();
+        let pins = |spec: &ImageSpec| apt_pins(spec, &spec.repositories[1]);
+        spec.repositories[1].upgrades = false;
+        assert!(pins(&spec).is_some_and(|text| text.contains("Pin-Priority: 50\n") && text.contains("Pin-Priority: -1\n")));
+        spec.repositories[1].allow_packages.clear();
+        assert!(pins(&spec).is_some_and(|text| text.starts_with("Package: *\n") && text.ends_with("Pin-Priority: 50\n")));
+        spec.repositories[1].priority = -10;
+        assert!(pins(&spec).is_some_and(|text| text.ends_with("Pin-Priority: -10\n")), "what is never installed stays so");
     }
 }
