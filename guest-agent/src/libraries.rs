@@ -144,7 +144,7 @@ mod tests {
     fn odd_files_are_no_programs() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
-        let mut elf = vec![0; 64];
+        let mut elf = [0; 64];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
         // A table that is beyond the end of all files, and of numbers.
         elf[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
