@@ -153,6 +153,44 @@ pub fn linker_files(script: &str, etc: &[String]) -> Option<String> {
     Some(format!("{before}cp -pPr{paths} \"$DESTDIR\"/etc/\n{after}"))
 }
 
+/// Scripts that look for a few libraries by a pattern, and these patterns. A shell lists every folder of libraries for them, which would
+/// make an initramfs depend on all libraries; the host takes new names that begin as these do for a reason to make it anew.
+pub const LIBRARIES: [(&str, &[&str]); 2] = [
+    ("/usr/share/initramfs-tools/hooks/kmod", &["/usr/lib/*-linux-gnu/liblzma.so.5", "/usr/lib/*-linux-gnu/libzstd.so.1"]),
+    ("/usr/share/initramfs-tools/hooks/udev", &["/usr/lib/*/libkmod.so.*"]),
+];
+
+/// Returns a script with what its patterns stand for in their place, as `expand` finds it. A pattern that stands for nothing stays, and so
+/// does one that stands for names that a shell reads differently. None when all stay.
+#[must_use]
+pub fn libraries(script: &str, patterns: &[&str], expand: impl Fn(&str) -> Vec<String>) -> Option<String> {
+    let is_plain = |path: &String| path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(&byte));
+    let mut text = script.to_owned();
+    for pattern in patterns.iter().filter(|pattern| script.contains(**pattern)) {
+        let found = expand(pattern);
+        if !found.is_empty() && found.iter().all(is_plain) {
+            // A pattern that goes on with other characters is another one.
+            let pieces: Vec<&str> = text.split(pattern).collect();
+            if pieces[1..].iter().all(|rest| rest.starts_with([' ', '\t', '\n', ';']) || rest.is_empty()) {
+                text = pieces.join(&found.join(" "));
+            }
+        }
+    }
+    (text != script).then_some(text)
+}
+
+/// Tells whether a name is one that a pattern with at most one `*` stands for.
+#[must_use]
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, end)) => {
+            let is_hidden = name.starts_with('.') && start.is_empty();
+            !is_hidden && name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        }
+    }
+}
+
 impl Shortened {
     /// Returns the script with shorter lines; none when it has none of them.
     #[must_use]
@@ -190,6 +228,46 @@ mod tests {
         assert_eq!(linker_files(script, &etc[..2]), None);
         assert_eq!(linker_files("other\n", &etc), None);
         assert_eq!(linker_files(script, &["ld.so.conf $(x)".to_owned()]), None);
+    }
+
+    #[test]
+    fn libraries_are_named_as_a_shell_finds_them() {
+        let folder = std::env::temp_dir().join(format!("oic-libraries-{}", std::process::id()));
+        let names =
+            ["x86_64-linux-gnu/libkmod.so.2", "x86_64-linux-gnu/libkmod.so.2.5.1", "i386-linux-gnu/libkmod.so.2", ".h/libkmod.so.2"];
+        for name in names.iter().chain(&["x86_64-linux-gnu/libkmod.so", "x86_64-linux-gnu/libz.so.1", "libkmod.so.2"]) {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let list = |path: &std::path::Path| {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        for pattern in ["*/libkmod.so.*", "*-linux-gnu/libz.so.1", "*-linux-gnu/none", "x*/*"] {
+            let shell = crate::exec::output_of("sh", &["-c", &format!("cd {} && LC_ALL=C echo {pattern}", folder.display())]);
+            let (above, name) = pattern.split_once('/').unwrap();
+            let folders = list(&folder).into_iter().filter(|folder| matches(above, folder));
+            let found: Vec<String> = folders
+                .flat_map(|below| {
+                    let names = list(&folder.join(&below)).into_iter().filter(|file| matches(name, file));
+                    names.map(|file| format!("{below}/{file}")).collect::<Vec<_>>()
+                })
+                .collect();
+            let expected = if found.is_empty() { pattern.to_owned() } else { found.join(" ") };
+            assert_eq!(shell.trim(), expected);
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        let script = "for library in /usr/lib/*/libkmod.so.*; do\n";
+        let found = |_: &str| vec!["/usr/lib/a/libkmod.so.2".to_owned(), "/usr/lib/b/libkmod.so.2".to_owned()];
+        let named = libraries(script, LIBRARIES[1].1, found).unwrap();
+        assert_eq!(named, "for library in /usr/lib/a/libkmod.so.2 /usr/lib/b/libkmod.so.2; do\n");
+        assert_eq!(libraries(script, LIBRARIES[0].1, found), None);
+        assert_eq!(libraries(script, LIBRARIES[1].1, |_| Vec::new()), None);
+        assert_eq!(libraries(script, LIBRARIES[1].1, |_| vec!["/usr/lib/a b/libkmod.so.2".to_owned()]), None);
+        assert_eq!(libraries("x /usr/lib/*/libkmod.so.*.gz\n", LIBRARIES[1].1, found), None);
     }
 
     /// Runs a line and its shortcut in a shell and compares a variable afterwards.

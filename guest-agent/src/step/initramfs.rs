@@ -24,6 +24,9 @@ const TOOLS_MODULES: &str = "/etc/initramfs-tools/modules";
 /// The same for dracut.
 const DRACUT_MODULES: &str = "/etc/dracut.conf.d/90-image-modules.conf";
 
+/// Where libraries are, in folders of their architecture.
+const LIBRARIES: &str = "/usr/lib";
+
 /// What makes an initramfs in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Generator {
@@ -42,6 +45,7 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
         include_modules(generator, &plan.modules, rootfs)?;
         // Not an access of the generator's.
         let etc = rootfs.list("/etc")?;
+        let libraries = libraries(rootfs)?;
         target::note_accesses(true)?;
         let mut stand_ins = StandIns::cover(rootfs, &[])?;
         if generator == Generator::Dracut {
@@ -50,6 +54,10 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
         } else {
             stand_ins = stand_ins.also_shortened(&shortcut::INITRAMFS)?;
             stand_ins = stand_ins.also_rewritten(shortcut::GENERATOR, |script| shortcut::linker_files(script, &etc))?;
+            for (script, patterns) in shortcut::LIBRARIES {
+                let expand = |pattern: &str| libraries.iter().filter(|path| is_meant(pattern, path)).cloned().collect();
+                stand_ins = stand_ins.also_rewritten(script, |text| shortcut::libraries(text, patterns, expand))?;
+            }
             if plan.compression == InitramfsCompression::Host {
                 stand_ins = stand_ins.also_keeping_real(&COMPRESSORS)?;
             }
@@ -62,6 +70,23 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
         target::note_accesses(false)?;
     }
     check(&kernels, plan.required, context)
+}
+
+/// Lists what is in the folders of `/usr/lib`, in a shell's order.
+fn libraries(rootfs: &Rootfs) -> Result<Vec<String>, AgentError> {
+    let mut found = Vec::new();
+    for folder in rootfs.list(LIBRARIES)? {
+        let names = rootfs.list(&format!("{LIBRARIES}/{folder}"))?;
+        found.extend(names.iter().map(|name| format!("{LIBRARIES}/{folder}/{name}")));
+    }
+    Ok(found)
+}
+
+/// Tells whether a path two below `/usr/lib` is one that a pattern stands for.
+fn is_meant(pattern: &str, path: &str) -> bool {
+    let parts = |path: &str| path.rsplit_once('/').and_then(|(above, name)| Some((above.rsplit_once('/')?.1.to_owned(), name.to_owned())));
+    let (Some((folders, names)), Some((folder, name))) = (parts(pattern), parts(path)) else { return false };
+    pattern.starts_with(LIBRARIES) && shortcut::matches(&folders, &folder) && shortcut::matches(&names, &name)
 }
 
 /// Lists the releases under `/lib/modules` that have a kernel to boot: other packages leave folders there too.
