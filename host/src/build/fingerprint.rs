@@ -154,8 +154,23 @@ fn repository(repository: &Repository) -> Value {
         })
         .collect();
     let Repository { id, format, suite, components, trusted, require_metadata_signature, .. } = repository;
-    let Repository { priority, allow_packages, in_image, is_base, .. } = repository;
-    json!([location, keys, id, format, suite, components, trusted, require_metadata_signature, priority, allow_packages, in_image, is_base])
+    let Repository { priority, allow_packages, excludes, in_image, is_base, .. } = repository;
+    let excludes: Vec<_> = excludes.iter().map(|exclude| &exclude.glob).collect();
+    json!([
+        location,
+        keys,
+        id,
+        format,
+        suite,
+        components,
+        trusted,
+        require_metadata_signature,
+        priority,
+        allow_packages,
+        excludes,
+        in_image,
+        is_base
+    ])
 }
 
 /// What of a local file reaches the image.

@@ -7,6 +7,7 @@
 //! grub      builds and boots, with swap and a second filesystem
 //! hybrid    builds, and boots with BIOS and with UEFI firmware
 //! diskless  container, WSL and initramfs images: opened by other programs, the initramfs booted
+//! mixed     packages of a folder and of a served repository beside the archive; what apt reads of it in the image
 //! layers    unchanged, another file, another package: what is used again, and the same bytes as without a cache
 //! ```
 //!
@@ -19,6 +20,7 @@ mod grub;
 mod hybrid;
 mod layers;
 mod minimal;
+mod mixed;
 
 use std::{
     fs::{self, File},
