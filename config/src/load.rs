@@ -30,6 +30,18 @@ use crate::suggest::closest;
 use crate::validate;
 use crate::yaml;
 
+/// What older templates of Image Composer Tool and other tools call a target, and what it is called here.
+const FORMER_NAMES: [(&str, &str); 5] = [
+    ("emt", "Edge Microvisor Toolkit is `os: edge-microvisor-toolkit`, `dist: emt3`"),
+    ("rcd10", "the distributions compatible with Red Hat Enterprise Linux 10 are `dist: el10`"),
+    (
+        "rhel10",
+        "CentOS Stream 10 is `os: redhat-compatible-distro`, `dist: el10`; the archives of Red Hat Enterprise Linux are open to subscribers only, and can be added as data below `osv/` in the folder that `config_dir` names",
+    ),
+    ("mariner", "Azure Linux is `os: azure-linux`, `dist: azl3`"),
+    ("cbl-mariner", "Azure Linux is `os: azure-linux`, `dist: azl3`"),
+];
+
 /// Longest `extends` chain.
 const MAX_EXTENDS: usize = 16;
 
@@ -354,26 +366,28 @@ fn check_distribution(catalog: &Catalog<'_>, target: &TargetNames, sources: &Sou
     if known.iter().any(|(os, dist)| *os == target.os && *dist == target.dist) {
         return Some(());
     }
+    let former = FORMER_NAMES.iter().find(|(name, _)| *name == target.os || *name == target.dist).map(|(_, hint)| *hint);
     let of_os: Vec<&str> = known.iter().filter(|(os, _)| *os == target.os).map(|(_, dist)| dist.as_str()).collect();
     let finding = if of_os.is_empty() {
         let mut names: Vec<&str> = known.iter().map(|(os, _)| os.as_str()).collect();
         names.dedup();
         let finding = Finding::error(Code::Target, "there is no data for this operating system").at(sources.location(target.os_origin));
         let finding = finding.field("target.os").found(format!("`{}`", target.os)).allowed(names.clone());
-        suggest(finding, closest(&target.os, names))
+        suggest(finding, closest(&target.os, names), former)
     } else {
         let message = format!("there is no data for this distribution of {}", target.os);
         let finding = Finding::error(Code::Target, message).at(sources.location(target.dist_origin));
         let finding = finding.field("target.dist").found(format!("`{}`", target.dist)).allowed(of_os.clone());
-        suggest(finding, closest(&target.dist, of_os))
+        suggest(finding, closest(&target.dist, of_os), former)
     };
     findings.push(finding);
     None
 }
 
-fn suggest(finding: Finding, meant: Option<&str>) -> Finding {
-    match meant {
-        Some(meant) => finding.hint(format!("did you mean `{meant}`?")),
-        None => finding.hint("a distribution is added as data, below `osv/` in the folder that `config_dir` names"),
+fn suggest(finding: Finding, meant: Option<&str>, former: Option<&str>) -> Finding {
+    match (meant, former) {
+        (_, Some(former)) => finding.hint(former),
+        (Some(meant), None) => finding.hint(format!("did you mean `{meant}`?")),
+        (None, None) => finding.hint("a distribution is added as data, below `osv/` in the folder that `config_dir` names"),
     }
 }

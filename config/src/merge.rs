@@ -13,7 +13,7 @@
 //! | `systemConfig.users` | by `name`, key by key; `groups` are appended; a new `password` drops the old `hash_algo` |
 //! | `systemConfig.additionalFiles` | by `final` |
 //! | `systemConfig.configurations`, `sbomPackageMetadata` | appended |
-//! | `systemConfig.groups`, `systemConfig.network.interfaces` | by `name` |
+//! | `systemConfig.groups`, `systemConfig.network.interfaces`, `systemConfig.provisioning.scripts` | by `name` |
 //! | `systemConfig.services.enable`, `disable`, `mask` | appended, each unit once; `-UNIT` removes |
 //! | `packageRepositories` | by `codename`, `url` and `path` |
 //! | everything else | mappings key by key, other values replaced |
@@ -48,8 +48,10 @@ fn rule(path: &str) -> Rule {
         "disk" => Rule::Disk,
         "systemConfig.packages" | "systemConfig.excludes" => Rule::Names,
         "systemConfig.users[].groups" | "systemConfig.users[].authorizedKeys" => Rule::Names,
+        "systemConfig.users[].sshAuthorizedKeys" | "systemConfig.users[].sshAuthorizedKeysFiles" => Rule::Names,
         "systemConfig.services.enable" | "systemConfig.services.disable" | "systemConfig.services.mask" => Rule::Names,
         "systemConfig.users" | "systemConfig.groups" | "systemConfig.network.interfaces" => Rule::Keyed(&["name"]),
+        "systemConfig.provisioning.scripts" => Rule::Keyed(&["name"]),
         "systemConfig.additionalFiles" => Rule::Keyed(&["final"]),
         "packageRepositories" => Rule::Keyed(&["codename", "url", "path"]),
         "systemConfig.configurations" | "sbomPackageMetadata" => Rule::Append,

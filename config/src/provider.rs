@@ -385,6 +385,7 @@ fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder:
         },
         allow_packages: Vec::new(),
         excludes: Vec::new(),
+        upgrades: true,
         in_image: true,
         mirror_key: fact.mirror_key.clone().unwrap_or_default(),
         is_base: true,

@@ -103,7 +103,10 @@ impl<'a> Shape<'a> {
         }
         let mut finding = self.finding(node.origin, path, Code::InvalidValue, "not one of the allowed values", &quoted(text), names);
         let meant = closest(text, names.iter().copied());
-        if let Some(meant) = meant {
+        // A format of output files in the place of the kind of image.
+        if path == "target.imageType" && ["qcow2", "vhd", "vhdx", "vmdk", "vdi"].contains(&text) {
+            finding = finding.hint(format!("write `imageType: raw`, and `{text}` as a type in `disk.artifacts`"));
+        } else if let Some(meant) = meant {
             finding = finding.hint(format!("did you mean `{meant}`?"));
             *node = Node::text(node.origin, meant);
         }

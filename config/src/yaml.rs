@@ -33,7 +33,9 @@ pub(crate) fn parse(text: &str, source: SourceId, sources: &SourceMap, findings:
             Err(error) => {
                 let origin = origin_of(source, error.marker(), 0);
                 let text = error.info();
-                Err(Box::new(Finding::error(Code::Syntax, format!("not valid YAML: {text}")).at(sources.location(origin))))
+                let is_json = sources.get(source).is_some_and(|source| source.name.ends_with(".json"));
+                let language = if is_json { "JSON" } else { "YAML" };
+                Err(Box::new(Finding::error(Code::Syntax, format!("not valid {language}: {text}")).at(sources.location(origin))))
             }
         };
         if let Err(finding) = outcome {

@@ -18,8 +18,6 @@ pub(super) struct Disk {
     pub(super) name: Option<String>,
     /// `target.imageType`.
     pub(super) image_type: &'static str,
-    /// Whether there is a partition table.
-    pub(super) has_partitions: bool,
 }
 
 /// A partition's entry in `PartitionSettings`.
@@ -37,7 +35,7 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
     let mut settings = system.map(|system| settings(system, reader)).unwrap_or_default();
     let Some(first) = disks.first() else {
         reader.unsupported(config.origin, "Disks", "a config without disks is for an installer, which cannot be built yet");
-        return Disk { tree: Tree::new(config.origin), name: None, image_type: "iso", has_partitions: false };
+        return Disk { tree: Tree::new(config.origin), name: None, image_type: "iso" };
     };
     if let Some(second) = disks.get(1) {
         reader.unsupported(second.origin, "Disks[1]", "an image has one disk");
@@ -56,12 +54,15 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
     }
     let mut tree = Tree::new(disk.origin);
     let partitions = disk.list("Partitions");
-    if let Some((kind, origin)) = reader.choice(&disk, path, "PartitionTableType", &["gpt", "mbr"]) {
+    // Without partitions the image is a root filesystem, and what the config says of a disk has no meaning.
+    let has_partitions = !partitions.is_empty();
+    if let Some((kind, origin)) = reader.choice(&disk, path, "PartitionTableType", &["gpt", "mbr"]).filter(|_| has_partitions) {
         tree.text("partitionTableType", origin, kind);
     }
     match reader.number(&disk, path, "MaxSize").filter(|(size, _)| *size > 0) {
+        Some(_) if !has_partitions => {}
         Some((size, origin)) => tree.text("size", origin, format!("{size}MiB")),
-        None if !partitions.is_empty() && disk.get("TargetDisk").is_none() && disk.get("MaxSize").is_none() => {
+        None if has_partitions && disk.get("TargetDisk").is_none() && disk.get("MaxSize").is_none() => {
             reader.error(Code::MissingField, disk.origin, path, "a disk with partitions needs [MaxSize], its size in MiB");
         }
         None => {}
@@ -79,7 +80,6 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
         let message = format!("no disk has a partition with the ID `{id}`");
         reader.error(Code::InvalidValue, setting.origin, "SystemConfigs[].PartitionSettings", message);
     }
-    let has_partitions = !nodes.is_empty();
     tree.list("partitions", disk.origin, nodes);
     tree.list("artifacts", disk.origin, artifacts.nodes);
     let image_type = match (artifacts.initrd, has_partitions) {
@@ -87,7 +87,7 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
         (false, true) => "raw",
         (false, false) => "container",
     };
-    Disk { tree, name: artifacts.name, image_type, has_partitions }
+    Disk { tree, name: artifacts.name, image_type }
 }
 
 /// Returns the settings of partitions by ID.

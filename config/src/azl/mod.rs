@@ -183,13 +183,17 @@ pub(crate) fn translate(root: &Node, path: &Path, reader: &mut Reader<'_>) -> No
     template.tree("image", image);
     let mut target = Tree::new(root.origin);
     let arch = if ["aarch64", "arm64"].iter().any(|arch| stem.contains(arch)) { "aarch64" } else { "x86_64" };
-    for (key, value) in [("os", "azure-linux"), ("dist", "azl3"), ("arch", arch), ("imageType", disk.image_type)] {
+    // Edge Microvisor Toolkit builds its images from such configs, too, with some fields of its own.
+    let is_microvisor = system.as_ref().is_some_and(|system| system::MICROVISOR_FIELDS.iter().any(|field| system.get(field).is_some()));
+    let (os, dist, release) =
+        if is_microvisor { ("edge-microvisor-toolkit", "emt3", None) } else { ("azure-linux", "azl3", Some("azurelinux-release")) };
+    for (key, value) in [("os", os), ("dist", dist), ("arch", arch), ("imageType", disk.image_type)] {
         target.text(key, root.origin, value);
     }
     template.tree("target", target);
     template.tree("disk", disk.tree);
     if let Some(system) = &system {
-        template.tree("systemConfig", system::system(system, disk.has_partitions, reader));
+        template.tree("systemConfig", system::system(system, disk.image_type, release, reader));
     }
     template.0
 }

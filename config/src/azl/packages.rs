@@ -6,8 +6,8 @@ use crate::node::Node;
 use crate::source::{Origin, read_text};
 use crate::yaml;
 
-/// Returns the packages of all lists and those given in line, each with its place.
-pub(super) fn packages(system: &Object<'_>, path: &str, reader: &mut Reader<'_>) -> Vec<Node> {
+/// Returns the packages of all lists and those given in line, each with its place, and `release`, which the toolkit installs always.
+pub(super) fn packages(system: &Object<'_>, path: &str, release: Option<&str>, reader: &mut Reader<'_>) -> Vec<Node> {
     let mut found = Vec::new();
     for list in system.list("PackageLists") {
         let Some(name) = list.as_text() else { continue };
@@ -21,9 +21,8 @@ pub(super) fn packages(system: &Object<'_>, path: &str, reader: &mut Reader<'_>)
     if found.is_empty() && system.list("PackageLists").is_empty() {
         reader.error(Code::MissingField, system.origin, path, "the system has neither [PackageLists] nor [Packages]");
     }
-    // The toolkit installs it always.
-    if !found.iter().any(|node| node.as_text() == Some("azurelinux-release")) {
-        found.push(Node::text(system.origin, "azurelinux-release"));
+    if let Some(release) = release.filter(|release| !found.iter().any(|node| node.as_text() == Some(*release))) {
+        found.push(Node::text(system.origin, release));
     }
     found
 }

@@ -34,7 +34,17 @@ pub(super) const FIELDS: &[&str] = &[
     "EnableHidepid",
     "DisableRpmDocs",
     "OverrideRpmLocales",
+    // Fields of Edge Microvisor Toolkit's branch of the toolkit.
+    "EfiProvider",
+    "ImmutabilityEnabled",
+    "EMTEncryptionEnabled",
+    // Fields of the toolkit's branches 1.0 and 2.0.
+    "ReadOnlyVerityRoot",
+    "HidepidDisabled",
 ];
+
+/// The fields by which a config of Edge Microvisor Toolkit is known.
+pub(super) const MICROVISOR_FIELDS: [&str; 3] = ["EfiProvider", "ImmutabilityEnabled", "EMTEncryptionEnabled"];
 
 /// What the toolkit puts on every kernel command line.
 const COMMAND_LINE: &str = "rd.auto=1 net.ifnames=0 lockdown=integrity";
@@ -42,7 +52,8 @@ const COMMAND_LINE: &str = "rd.auto=1 net.ifnames=0 lockdown=integrity";
 const PATH: &str = "SystemConfigs[]";
 
 /// Translates a system config.
-pub(super) fn system(system: &Object<'_>, has_partitions: bool, reader: &mut Reader<'_>) -> Tree {
+pub(super) fn system(system: &Object<'_>, image_type: &str, release: Option<&str>, reader: &mut Reader<'_>) -> Tree {
+    let has_partitions = image_type == "raw";
     let mut tree = Tree::new(system.origin);
     if let Some((name, origin)) = system.text("Name") {
         tree.text("name", origin, name);
@@ -64,7 +75,11 @@ pub(super) fn system(system: &Object<'_>, has_partitions: bool, reader: &mut Rea
     if let Some(node) = system.get("EnableGrubMkconfig").filter(|node| node.as_text() == Some("false")) {
         reader.unsupported(node.origin, join(PATH, "EnableGrubMkconfig"), "GRUB's menu is always written; leave it out");
     }
-    let list = packages::packages(system, PATH, reader);
+    let mut list = packages::packages(system, PATH, release, reader);
+    // The kernel of a root filesystem is a package of it like any other.
+    if let Some((kernel, origin)) = default_kernel(system).filter(|_| image_type == "container") {
+        list.push(Node::text(origin, kernel));
+    }
     check_packages(system, &list, reader);
     tree.list("packages", system.origin, list);
     files(system, &mut tree, reader);
@@ -79,7 +94,9 @@ pub(super) fn system(system: &Object<'_>, has_partitions: bool, reader: &mut Rea
     tree.list("groups", system.origin, groups);
     let users = system.list("Users").iter().map(|node| user(node, reader)).collect();
     tree.list("users", system.origin, users);
-    kernel(system, has_partitions, &mut tree, reader);
+    if image_type != "container" {
+        kernel(system, has_partitions, &mut tree, reader);
+    }
     tree
 }
 
@@ -90,6 +107,8 @@ fn refuse(system: &Object<'_>, reader: &mut Reader<'_>) {
         ("IsIsoInstall", "an installer cannot be built yet"),
         ("PreserveTdnfCache", "the package manager's cache is never kept in an image"),
         ("EnableHidepid", "hidden processes are not configured by oic; do it with a script"),
+        ("ImmutabilityEnabled", "a verified read-only root cannot be built yet; write `false`"),
+        ("EMTEncryptionEnabled", "disks cannot be encrypted yet; write `false`"),
         ("EnableSystemdFirstboot", "the machine ID is always empty at first boot, so systemd-firstboot does not run; leave it out"),
     ];
     for (key, reason) in REASONS {
@@ -107,6 +126,18 @@ fn refuse(system: &Object<'_>, reader: &mut Reader<'_>) {
             reader.unsupported(node.origin, join(PATH, key), *reason);
         }
     }
+    if let Some(node) = system.get("ReadOnlyVerityRoot") {
+        // The other fields say how, and none of them counts where it is off.
+        let given = node.as_map().into_iter().flat_map(|map| &map.0);
+        let enable = given.filter(|field| field.key.eq_ignore_ascii_case("Enable")).find_map(|field| field.node.as_text());
+        if enable == Some("true") {
+            reader.unsupported(
+                node.origin,
+                join(PATH, "ReadOnlyVerityRoot"),
+                "a verified read-only root cannot be built yet; leave it out",
+            );
+        }
+    }
     if let Some(node) = system.get("Encryption") {
         let encryption = reader.object(node, &join(PATH, "Encryption"), &["Enable", "Password"]);
         if encryption.truth("Enable") {
@@ -121,7 +152,8 @@ fn boot(system: &Object<'_>, has_partitions: bool, tree: &mut Tree, reader: &mut
         Some((kind @ ("efi" | "legacy"), origin)) if has_partitions => {
             let mut boot = Tree::new(origin);
             boot.text("bootType", origin, kind);
-            boot.text("provider", origin, "grub");
+            let provider = reader.choice(system, PATH, "EfiProvider", &["grub", "systemd-boot"]);
+            boot.text("provider", provider.map_or(origin, |(_, origin)| origin), provider.map_or("grub", |(name, _)| name));
             tree.tree("bootloader", boot);
         }
         None if has_partitions && system.text("BootType").is_none() => {
@@ -237,7 +269,9 @@ fn user(node: &Node, reader: &mut Reader<'_>) -> Node {
             tree.text(ours, origin, text);
         }
     }
-    if let Some((uid, origin)) = user.text("UID") {
+    // The toolkit changes nothing but the password of an account that is there already.
+    let is_root = user.text("Name").is_some_and(|(name, _)| name == "root");
+    if let Some((uid, origin)) = user.text("UID").filter(|_| !is_root) {
         tree.put("uid", plain(origin, uid));
     }
     // -1 is "never", which is what an account without the field has; 0 leaves it as it is.
@@ -270,11 +304,15 @@ fn key_file(file: &Node, field: &str, reader: &mut Reader<'_>) -> Vec<Node> {
 
 const COMMAND_LINE_FIELDS: &[&str] = &["ImaPolicy", "SELinux", "SELinuxPolicy", "EnableFIPS", "CGroup", "ExtraCommandLine"];
 
+/// Returns the package of the kernel.
+fn default_kernel<'n>(system: &Object<'n>) -> Option<(&'n str, Origin)> {
+    let node = system.get("KernelOptions")?.as_map()?.get("default")?;
+    node.as_text().filter(|name| !name.trim().is_empty()).map(|name| (name, node.origin))
+}
+
 fn kernel(system: &Object<'_>, has_partitions: bool, tree: &mut Tree, reader: &mut Reader<'_>) {
     let mut kernel = Tree::new(system.origin);
-    let options = system.get("KernelOptions").and_then(Node::as_map);
-    let default = options.and_then(|map| map.get("default"));
-    match default.and_then(|node| Some((node.as_text()?, node.origin))).filter(|(name, _)| !name.trim().is_empty()) {
+    match default_kernel(system) {
         Some((name, origin)) => kernel.list("packages", origin, vec![Node::text(origin, name)]),
         None if has_partitions => {
             reader.error(

@@ -18,6 +18,8 @@ pub struct Disk {
     pub artifacts: Option<Located<Vec<Located<Artifact>>>>,
     /// Size, `4GiB`, or `auto` for what the content needs.
     pub size: Option<Located<Text>>,
+    /// How large the disk of an existing image may become.
+    pub max_size: Option<Located<Text>>,
     /// Kind of the partition table.
     pub partition_table_type: Option<Located<PartitionTableKind>>,
     /// Partitions in the order of the table.
@@ -113,9 +115,9 @@ pub struct Partition {
     pub fs_type: Option<Located<FilesystemName>>,
     /// Label of the filesystem.
     pub fs_label: Option<Located<Text>>,
-    /// First byte, `1MiB`; default: after the partition before.
+    /// First byte, `1MiB`, or `-4GiB` from the end of the disk; default: after the partition before.
     pub start: Option<Located<Text>>,
-    /// One past the last byte; `"0"`: the rest of the disk.
+    /// One past the last byte, `-4GiB` from the end of the disk; `"0"`: the rest of the disk.
     pub end: Option<Located<Text>>,
     /// Size, instead of an end.
     pub size: Option<Located<Text>>,

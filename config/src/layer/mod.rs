@@ -9,6 +9,7 @@
 mod disk;
 mod located;
 mod packages;
+mod provisioning;
 mod system;
 
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ pub use disk::*;
 pub(crate) use located::MARKER;
 pub use located::{Keyed, Located, Secret, Text};
 pub use packages::*;
+pub use provisioning::*;
 pub use system::*;
 
 /// A template for building an operating system image with oic.
@@ -47,6 +49,8 @@ pub struct Layer {
     pub overlay_policy: Option<Located<OverlayPolicy>>,
     /// Written by an installer that passes package descriptions on.
     pub sbom_package_metadata: Option<Located<Vec<SbomPackage>>>,
+    /// Written for an installer, which installs these kernels.
+    pub resolved_kernel_packages: Option<Located<Vec<Located<String>>>>,
     /// The virtual machine that builds, not the image.
     pub builder: Option<Located<Builder>>,
     /// Package archives as of then, `20261101T000000Z`, or `latest`.
@@ -225,6 +229,12 @@ pub struct ReplaceKernel {
     /// Its package.
     #[schemars(required)]
     pub package: Option<Located<String>>,
+    /// More packages of it, such as its headers.
+    pub additional_packages: Option<Vec<Located<String>>>,
+    /// Modules that its initramfs must include, separated by spaces.
+    pub enable_extra_modules: Option<Located<Text>>,
+    /// Its version, for people.
+    pub version: Option<Located<Text>>,
 }
 
 /// What an installer knows of a package.

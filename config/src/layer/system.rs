@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Keyed, Located, Secret, Text};
+use super::{AptPolicy, CloudInit, Dkms, InstallerPayload, Keyed, Located, Provisioning, Proxy, Secret, Text};
 
 /// What is installed and configured.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -53,6 +53,18 @@ pub struct SystemConfig {
     pub fde: Option<Located<Fde>>,
     /// Network configuration.
     pub network: Option<Located<Network>>,
+    /// Proxy servers that the system reaches the network by.
+    pub proxy: Option<Located<Proxy>>,
+    /// Scripts that run when the system starts.
+    pub provisioning: Option<Located<Provisioning>>,
+    /// cloud-init, and the data that it finds in the image.
+    pub cloud_init: Option<Located<CloudInit>>,
+    /// Which repositories of the template may upgrade packages of the running system.
+    pub apt_policy: Option<Located<AptPolicy>>,
+    /// Kernel modules that are compiled for the image's kernels.
+    pub dkms: Option<Located<Dkms>>,
+    /// A finished image that an installer writes to the disk.
+    pub installer_payload: Option<Located<InstallerPayload>>,
 }
 
 /// The initramfs of an installer.
@@ -137,6 +149,12 @@ pub struct User {
     /// SSH public keys that may log in.
     #[serde(rename = "authorizedKeys")]
     pub authorized_keys: Option<Vec<Located<String>>>,
+    /// The same as `authorizedKeys`.
+    #[serde(rename = "sshAuthorizedKeys")]
+    pub ssh_authorized_keys: Option<Vec<Located<String>>>,
+    /// Files on this machine with such keys, one a line.
+    #[serde(rename = "sshAuthorizedKeysFiles")]
+    pub authorized_keys_files: Option<Vec<Located<String>>>,
 }
 
 /// How a plain-text password is hashed.
@@ -163,6 +181,18 @@ pub struct Bootloader {
     pub boot_type: Option<Located<BootTypeName>>,
     /// The program.
     pub provider: Option<Located<ProviderName>>,
+    /// What an installer does with the firmware's other boot entries.
+    pub boot_entry_policy: Option<Located<BootEntryPolicy>>,
+}
+
+/// What an installer does with the firmware's other boot entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BootEntryPolicy {
+    /// They are kept behind the new one.
+    Preserve,
+    /// They are never started.
+    Exclusive,
 }
 
 /// The firmware that starts an image.

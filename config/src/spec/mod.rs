@@ -22,7 +22,7 @@ pub use packages::{
 };
 pub use system::{
     AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, Group, InitramfsGenerator, Interface, Kernel, Network,
-    NetworkBackend, Password, PasswordHash, Route, Services, System, User,
+    NetworkBackend, Password, PasswordHash, Route, Services, System, User, WrittenFile,
 };
 
 use crate::units::ByteSize;

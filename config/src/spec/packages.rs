@@ -103,6 +103,8 @@ pub struct Repository {
     pub allow_packages: Vec<String>,
     /// Packages that are not taken from it, even if they are allowed.
     pub excludes: Vec<Exclude>,
+    /// Whether the running system upgrades its packages from it (`aptPolicy`).
+    pub upgrades: bool,
     /// Whether the image itself lists this repository.
     pub in_image: bool,
     /// Key of the mirror setting that replaces the location's base; empty: none.

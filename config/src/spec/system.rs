@@ -39,6 +39,8 @@ pub struct System {
     pub network: Option<Network>,
     /// Files to put into the image.
     pub files: Vec<AdditionalFile>,
+    /// Files that settings of the template come to.
+    pub written: Vec<WrittenFile>,
     /// Commands to run in the image.
     pub commands: Vec<Command>,
     /// The bootloader; none for images without a disk.
@@ -203,6 +205,15 @@ pub struct AdditionalFile {
     pub before_initramfs: bool,
     /// Where the template asks for it.
     pub origin: String,
+}
+
+/// A text file that a setting of the template comes to; owned by root, for everybody to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WrittenFile {
+    /// Absolute path in the image.
+    pub path: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// One entry of `configurations`.

@@ -1,14 +1,20 @@
 //! `systemConfig.users` and `systemConfig.groups`.
 
+use std::collections::BTreeSet;
+
 use super::Context;
+use super::packages::missing_file;
 use super::system::destination;
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, HashName, Located};
-use crate::source::Origin;
+use crate::source::{Origin, read_text};
 use crate::spec::{Group, Password, PasswordHash, User};
 
 /// Highest number of an account or group: the one above means "none" to the kernel.
 const MAX_ID: u32 = u32::MAX - 1;
+
+/// Days of a password without a limit, as distributions write it.
+const NO_LIMIT: u32 = 99_999;
 
 /// Returns one group.
 pub(super) fn group(given: &Located<layer::Group>, cx: &mut Context<'_>) -> Option<Group> {
@@ -42,7 +48,7 @@ pub(super) fn user(given: &Located<layer::User>, cx: &mut Context<'_>) -> Option
     let mut groups = Vec::new();
     for group in given.groups.iter().flatten() {
         let field = format!("{field}.groups");
-        if !cx.is_placeholder(&group.value.0, group.origin, &field) && !groups.contains(&group.value.0) {
+        if !cx.is_left_open(&group.value.0, group.origin, &field) && !groups.contains(&group.value.0) {
             account_name(&group.value.0, group.origin, &field, "group", cx);
             groups.push(group.value.0.clone());
         }
@@ -65,7 +71,8 @@ pub(super) fn user(given: &Located<layer::User>, cx: &mut Context<'_>) -> Option
     Some(User {
         name: name.value.0.clone(),
         password: password(given, &field, cx),
-        password_max_age_days: given.password_max_age.as_ref().map(|days| *days.value()),
+        // 0 is no limit, as it is where nothing is said; chage would take it for a password that expires at once.
+        password_max_age_days: given.password_max_age.as_ref().map(|days| if *days.value() == 0 { NO_LIMIT } else { *days.value() }),
         startup_script,
         groups,
         uid: id(given.uid.as_ref(), &format!("{field}.uid"), cx),
@@ -133,20 +140,48 @@ fn is_crypt_hash(text: &str) -> bool {
 }
 
 fn authorized_keys(given: &layer::User, field: &str, cx: &mut Context<'_>) -> Vec<String> {
-    let field = format!("{field}.authorizedKeys");
-    let mut keys = Vec::new();
-    for key in given.authorized_keys.iter().flatten() {
-        let text = key.value().trim();
-        let mut words = text.split_ascii_whitespace();
-        let is_type = |word: &str| ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| word.starts_with(start));
-        if cx.is_placeholder(text, key.origin, &field) {
+    let mut keys: Vec<String> = Vec::new();
+    for (list, name) in [(&given.authorized_keys, "authorizedKeys"), (&given.ssh_authorized_keys, "sshAuthorizedKeys")] {
+        let field = format!("{field}.{name}");
+        for key in list.iter().flatten() {
+            let text = key.value().trim();
+            if !cx.is_placeholder(text, key.origin, &field) {
+                check_key(text, key.origin, &field, cx);
+                keys.push(text.to_owned());
+            }
+        }
+    }
+    let field = format!("{field}.sshAuthorizedKeysFiles");
+    for file in given.authorized_keys_files.iter().flatten() {
+        if cx.is_placeholder(file.value(), file.origin, &field) {
             continue;
         }
-        if text.contains('\n') || !words.any(is_type) || words.next().is_none() {
-            let finding = Finding::error(Code::InvalidValue, "not an SSH public key").found(format!("`{text}`"));
-            cx.report(finding.allowed(["ssh-ed25519 AAAA… name@host"]), key.origin, &field);
+        let path = cx.sources.resolve_path(file.origin, file.value());
+        if !path.exists() {
+            missing_file(&path, file.origin, &field, cx);
+            continue;
         }
-        keys.push(text.to_owned());
+        match read_text(&path) {
+            Ok(text) => {
+                for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                    check_key(line, file.origin, &field, cx);
+                    keys.push(line.to_owned());
+                }
+            }
+            Err(finding) => cx.report(*finding, file.origin, &field),
+        }
     }
+    let mut seen = BTreeSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
     keys
+}
+
+/// Checks one line of `authorized_keys`.
+fn check_key(text: &str, origin: Origin, field: &str, cx: &mut Context<'_>) {
+    let mut words = text.split_ascii_whitespace();
+    let is_type = |word: &str| ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| word.starts_with(start));
+    if text.contains('\n') || !words.any(is_type) || words.next().is_none() {
+        let finding = Finding::error(Code::InvalidValue, "not an SSH public key").found(format!("`{text}`"));
+        cx.report(finding.allowed(["ssh-ed25519 AAAA… name@host"]), origin, field);
+    }
 }

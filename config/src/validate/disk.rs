@@ -29,7 +29,7 @@ pub(crate) fn disk(layer: &Layer, bootloader: Option<Bootloader>, cx: &mut Conte
     let given = disk.partitions.as_ref().map_or(&[][..], |partitions| partitions.value());
     let order = order(given, cx);
     let mut partitions: Vec<(Partition, Origin)> =
-        order.iter().map(|index| (partition::partition(&given[*index], table, cx), given[*index].origin)).collect();
+        order.iter().map(|index| (partition::partition(&given[*index], (table, size), cx), given[*index].origin)).collect();
     if table == PartitionTableKind::Mbr {
         mbr::check(&partitions, size, disk.origin, cx);
     }

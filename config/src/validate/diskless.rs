@@ -9,10 +9,11 @@ use crate::spec::ImageType;
 /// Reports what only an image with a disk can have.
 pub(crate) fn check(layer: &Layer, cx: &mut Context<'_>) {
     if let Some(disk) = &layer.disk {
-        let fields: [(&str, Option<Origin>); 6] = [
+        let fields: [(&str, Option<Origin>); 7] = [
             ("size", disk.size.as_ref().map(|value| value.origin)),
             ("partitionTableType", disk.partition_table_type.as_ref().map(|value| value.origin)),
             ("partitions", disk.partitions.as_ref().map(|value| value.origin)),
+            ("maxSize", disk.max_size.as_ref().map(|value| value.origin)),
             ("path", disk.path.as_ref().map(|value| value.origin)),
             ("selectionPolicy", disk.selection_policy.as_ref().map(|value| value.origin)),
             ("extendLastPartitionToFillDisk", disk.extend_last_partition_to_fill_disk.as_ref().map(|value| value.origin)),

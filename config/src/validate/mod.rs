@@ -15,6 +15,7 @@ mod mbr;
 mod network;
 mod packages;
 mod partition;
+mod provisioning;
 mod settings;
 mod system;
 mod unsupported;
@@ -71,6 +72,16 @@ impl Context<'_> {
     /// Returns a place as the text that the spec keeps.
     pub(crate) fn origin(&self, origin: Origin) -> String {
         self.sources.location(origin).to_string()
+    }
+
+    /// Notes a text that nobody has filled in where a template can be valid with it, and tells whether it is one.
+    pub(crate) fn is_left_open(&mut self, text: &str, origin: Origin, field: &str) -> bool {
+        let found = placeholder(text);
+        if found {
+            let reason = format!("the placeholder `{}` is not filled in; write the real value, or remove the entry", text.trim());
+            self.unsupported(origin, field, reason);
+        }
+        found
     }
 
     /// Parses a size.
@@ -133,8 +144,9 @@ pub(crate) fn validate(
     let mut cx = Context { sources, findings, provider, arch, image_type, check_files, unsupported: Vec::new(), root: root.origin };
     unsupported::check(layer, &mut cx);
     let (name, version) = image(layer, &mut cx);
-    let repositories = packages::repositories(layer, &mut cx);
-    let system = system::system(layer, &name, &mut cx);
+    let mut repositories = packages::repositories(layer, &mut cx);
+    provisioning::apt_policy(layer, &mut repositories, &mut cx);
+    let system = system::system(layer, (&name, &version), &mut cx);
     let disk = disk::disk(layer, system.bootloader, &mut cx);
     let artifacts = artifacts::artifacts(layer, &mut cx);
     let builder = builder(layer, &mut cx);
@@ -163,6 +175,7 @@ pub(crate) fn check_duplicates(root: &Node, sources: &SourceMap, findings: &mut 
         &["systemConfig", "users"][..],
         &["systemConfig", "groups"],
         &["systemConfig", "network", "interfaces"],
+        &["systemConfig", "provisioning", "scripts"],
         &["systemConfig", "additionalFiles"],
         &["disk", "partitions"],
     ] {

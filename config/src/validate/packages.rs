@@ -24,8 +24,14 @@ pub(crate) fn default_priority(ecosystem: Ecosystem) -> i32 {
 
 /// Parses one entry of a package list.
 pub(crate) fn request(entry: &str, origin: Origin, field: &str, cx: &mut Context<'_>) -> Option<PackageRequest> {
-    let (name, version) = split_package(entry.trim(), cx.provider.facts.ecosystem);
     let is_rpm = cx.provider.facts.ecosystem == Ecosystem::Rpm;
+    let mut entry = entry.trim();
+    // A file's name is the package's, version and architecture with it.
+    if let Some(package) = entry.strip_suffix(".rpm").filter(|package| is_rpm && !package.contains('/')) {
+        cx.warn(origin, field, format!("`{entry}` is the name of a file, and is taken as the package `{package}`"));
+        entry = package;
+    }
+    let (name, version) = split_package(entry, cx.provider.facts.ecosystem);
     // A group, an environment, a file, or what packages provide: `@core`, `@^minimal`, `/usr/bin/awk`, `pkgconfig(zlib)`.
     let more = if is_rpm { "()/" } else { "" };
     let plain = if is_rpm { name.strip_prefix("@^").or_else(|| name.strip_prefix('@')).unwrap_or(name) } else { name };
@@ -144,6 +150,7 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
         priority,
         allow_packages,
         excludes,
+        upgrades: true,
         in_image: true,
         mirror_key: String::new(),
         is_base: false,

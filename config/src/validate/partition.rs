@@ -5,7 +5,7 @@ use super::disk::SMALLEST_FAT32;
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, FilesystemName, Located, Text};
 use crate::source::Origin;
-use crate::spec::{Arch, Filesystem, Guid, LINUX_LVM, LINUX_RAID, Partition, PartitionTableKind, PartitionType, Subvolume};
+use crate::spec::{Arch, DiskSize, Filesystem, Guid, LINUX_LVM, LINUX_RAID, Partition, PartitionTableKind, PartitionType, Subvolume};
 use crate::units::ByteSize;
 
 /// Partition types by the names that templates use.
@@ -46,7 +46,11 @@ const SAID_BY_TYPE: [(&str, PartitionType); 7] = [
 ];
 
 /// Returns one partition.
-pub(crate) fn partition(given: &Located<layer::Partition>, table: PartitionTableKind, cx: &mut Context<'_>) -> Partition {
+pub(crate) fn partition(
+    given: &Located<layer::Partition>,
+    (table, disk): (PartitionTableKind, DiskSize),
+    cx: &mut Context<'_>,
+) -> Partition {
     let text = |text: &Option<Located<Text>>| text.as_ref().map(|text| text.value.0.trim().to_owned()).filter(|text| !text.is_empty());
     let id = text(&given.id).unwrap_or_default();
     let field = format!("disk.partitions[{id}]");
@@ -61,9 +65,9 @@ pub(crate) fn partition(given: &Located<layer::Partition>, table: PartitionTable
         let value = value.as_ref()?;
         Some((cx.size(&value.value.0, value.origin, &format!("{field}.{key}"))?, value.origin))
     };
-    let start = size_of(&given.start, "start").map(|(size, _)| size);
-    let end = size_of(&given.end, "end");
     let size = size_of(&given.size, "size");
+    let start = place(&given.start, disk, &format!("{field}.start"), cx).map(|(start, _)| start);
+    let end = place(&given.end, disk, &format!("{field}.end"), cx);
     if let (Some((end, origin)), Some(_)) = (end, size)
         && end.0 != 0
     {
@@ -97,6 +101,28 @@ pub(crate) fn partition(given: &Located<layer::Partition>, table: PartitionTable
         filesystem,
         filesystem_label,
         mount_point,
+    }
+}
+
+/// Returns a place on the disk. One that begins with `-` counts from the disk's end, in whole MiB.
+fn place(given: &Option<Located<Text>>, disk: DiskSize, field: &str, cx: &mut Context<'_>) -> Option<(ByteSize, Origin)> {
+    let given = given.as_ref()?;
+    let Some(distance) = given.value.0.trim().strip_prefix('-') else {
+        return Some((cx.size(&given.value.0, given.origin, field)?, given.origin));
+    };
+    let distance = cx.size(distance, given.origin, field)?;
+    let DiskSize::Fixed(size) = disk else {
+        let finding = Finding::error(Code::MissingField, "a place counted from the end needs a disk of a given size");
+        cx.report(finding.hint("write `disk.size`"), given.origin, field);
+        return None;
+    };
+    match size.checked_sub(distance).filter(|place| place.0 > 0 && distance.0 > 0) {
+        Some(place) => Some((place.align_down(1 << 20), given.origin)),
+        None => {
+            let finding = Finding::error(Code::InvalidValue, format!("not a place on a disk of {size}"));
+            cx.report(finding.found(format!("`{}`", given.value.0)), given.origin, field);
+            None
+        }
     }
 }
 
@@ -299,12 +325,16 @@ fn mount_options(given: Option<&Located<Text>>, field: &str, cx: &mut Context<'_
         return "defaults".to_owned();
     };
     let text = options.value.0.trim();
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    let tight: Vec<&str> = text.split(',').map(str::trim).collect();
+    let tight = tight.join(",");
+    if tight.chars().any(|c| c.is_whitespace() || c.is_control()) {
         let finding =
             Finding::error(Code::InvalidValue, "mount options are separated by commas, without spaces").found(format!("`{text}`"));
         cx.report(finding, options.origin, field);
+    } else if tight != text {
+        cx.warn(options.origin, field, format!("`{text}` is taken as `{tight}`: mount options have no spaces"));
     }
-    text.to_owned()
+    tight
 }
 
 /// What flags say.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::packages::{excludes, missing_file, request};
-use super::{Context, accounts, network, partition, settings};
+use super::{Context, accounts, network, partition, provisioning, settings};
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, BootTypeName, FileStage, FilesystemName, Layer, Located, ProviderName, SystemConfig, Text};
 use crate::source::Origin;
@@ -16,7 +16,7 @@ use crate::spec::{
 const MAX_FILES: usize = 10_000;
 
 /// Returns what is installed and configured.
-pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> System {
+pub(crate) fn system(layer: &Layer, (image_name, version): (&str, &str), cx: &mut Context<'_>) -> System {
     let empty = SystemConfig::default();
     let given = layer.system_config.as_ref().map_or(&empty, |system| system.value());
     let mut packages = packages(given, cx);
@@ -33,7 +33,7 @@ pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> S
         }
     }
     let name = given.name.as_ref().map(|name| name.value.0.clone()).filter(|name| !name.is_empty());
-    System {
+    let mut system = System {
         name: name.unwrap_or_else(|| image_name.to_owned()),
         hostname: hostname(given, cx),
         locale: settings::locale(given, cx),
@@ -50,9 +50,12 @@ pub(crate) fn system(layer: &Layer, image_name: &str, cx: &mut Context<'_>) -> S
         package_docs: settings::package_docs(given, cx),
         package_languages: settings::package_languages(given, cx),
         remove_package_database: remove_package_database(given, cx),
+        written: Vec::new(),
         bootloader,
         kernel,
-    }
+    };
+    provisioning::add(given, (image_name, version), &mut system, cx);
+    system
 }
 
 fn packages(given: &SystemConfig, cx: &mut Context<'_>) -> Vec<PackageRequest> {

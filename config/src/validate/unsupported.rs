@@ -68,15 +68,33 @@ fn installer(layer: &Layer, cx: &mut Context<'_>) {
         cx.unsupported(list.origin, "sbomPackageMetadata", reason);
     }
     let has_no_installer = cx.image_type != ImageType::Iso;
+    if let Some(list) = &layer.resolved_kernel_packages {
+        let reason = "an installer that passes its kernels on writes it; name kernels in `systemConfig.kernel.packages`";
+        cx.unsupported(list.origin, "resolvedKernelPackages", reason);
+    }
+    if let Some(size) = layer.disk.as_ref().and_then(|disk| disk.max_size.as_ref()) {
+        let reason = "only the disk of an existing image grows while it is changed, and none can be changed yet; write `size`";
+        cx.unsupported(size.origin, "disk.maxSize", reason);
+    }
     if let Some(disk) = layer.disk.as_ref().filter(|_| cx.image_type == ImageType::Raw) {
-        if let Some(path) = &disk.path {
+        if let Some(path) = disk.path.as_ref().filter(|path| !path.value().is_empty()) {
             cx.unsupported(path.origin, "disk.path", "a raw image is a file: `path` is the disk of an installer; leave it out");
         }
         if let Some(policy) = &disk.selection_policy {
             cx.unsupported(policy.origin, "disk.selectionPolicy", "only an installer chooses a disk; leave it out");
         }
     }
-    let initramfs = layer.system_config.as_ref().and_then(|system| system.initramfs.as_ref());
+    let system = layer.system_config.as_ref();
+    let payload = system.and_then(|system| system.installer_payload.as_ref());
+    if let Some(payload) = payload.filter(|payload| payload.enabled.as_ref().is_none_or(|enabled| *enabled.value())) {
+        cx.unsupported(payload.origin, "systemConfig.installerPayload", "only an installer writes an image to a disk; leave it out");
+    }
+    let policy = system.and_then(|system| system.bootloader.as_ref()?.boot_entry_policy.as_ref());
+    if let Some(policy) = policy.filter(|_| has_no_installer) {
+        let reason = "only an installer changes the firmware's boot entries; leave it out";
+        cx.unsupported(policy.origin, "systemConfig.bootloader.bootEntryPolicy", reason);
+    }
+    let initramfs = system.and_then(|system| system.initramfs.as_ref());
     if let Some(initramfs) = initramfs.filter(|_| has_no_installer) {
         cx.unsupported(initramfs.origin, "systemConfig.initramfs", "an initramfs template belongs to an installer; leave it out");
     }

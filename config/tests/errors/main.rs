@@ -122,7 +122,7 @@ fn unknown_fields_and_values() {
     error[unknown-field]: unknown field `hostnmae`
       at t.yml:4:3
       field: systemConfig.hostnmae
-      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
+      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network, proxy, provisioning, cloudInit, aptPolicy, dkms, installerPayload
       hint: did you mean `hostname`?
     ");
     insta::assert_snapshot!(after_head("disk:\n  partitionTableType: gtp\n"), @r##"
@@ -519,13 +519,13 @@ fn assignments() {
       at command line
       hint: write `--set path.to.field=value`
     "##);
-    insta::assert_snapshot!(set("disk.sise=4GiB"), @r##"
+    insta::assert_snapshot!(set("disk.sise=4GiB"), @r"
     error[unknown-field]: unknown field `sise`
       at command line
       field: disk.sise
-      allowed: name, path, artifacts, size, partitionTableType, partitions, selectionPolicy, extendLastPartitionToFillDisk
+      allowed: name, path, artifacts, size, maxSize, partitionTableType, partitions, selectionPolicy, extendLastPartitionToFillDisk
       hint: did you mean `size`?
-    "##);
+    ");
     insta::assert_snapshot!(set("disk.partitions[nowhere].fsType=ext4"), @r##"
     error[invalid-value]: `--set disk.partitions[nowhere].fsType` finds nothing to set
       at command line

@@ -72,12 +72,14 @@ impl Inputs {
     /// Adds what `systemConfig` says, its files aside.
     fn system(&mut self, image: &str, system: &System) -> Result<(), BuildError> {
         let System { name, hostname, locale, timezone, packages, groups, users, services, network, .. } = system;
-        let System { files: _, commands, bootloader, kernel, package_docs, package_languages, remove_package_database, .. } = system;
+        let System { files: _, commands, bootloader, kernel, package_docs, package_languages, remove_package_database, written, .. } =
+            system;
         let requests: Vec<_> = packages.iter().map(|package| json!([package.name, package.version])).collect();
         self.add("systemConfig", &json!([name, hostname, locale, timezone, groups, services, network]));
         self.add("systemConfig.packages", &json!(requests));
         self.add("systemConfig.removePackageDatabase", &json!(remove_package_database));
         self.add("documentation and languages", &json!([package_docs, package_languages]));
+        self.add("files of settings", &json!(written));
         self.add("bootloader", &json!(bootloader));
         self.add("kernel", &json!(kernel));
         for user in users {
@@ -154,7 +156,7 @@ fn repository(repository: &Repository) -> Value {
         })
         .collect();
     let Repository { id, format, suite, components, trusted, require_metadata_signature, .. } = repository;
-    let Repository { priority, allow_packages, excludes, in_image, is_base, .. } = repository;
+    let Repository { priority, allow_packages, excludes, upgrades, in_image, is_base, .. } = repository;
     let excludes: Vec<_> = excludes.iter().map(|exclude| &exclude.glob).collect();
     json!([
         location,
@@ -168,6 +170,7 @@ fn repository(repository: &Repository) -> Value {
         priority,
         allow_packages,
         excludes,
+        upgrades,
         in_image,
         is_base
     ])

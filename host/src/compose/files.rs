@@ -108,6 +108,7 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &Reposito
     if is_whole && installed("systemd") && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
         system.enable.extend(["systemd-networkd.service".into(), "systemd-resolved.service".into()]);
     }
+    system.files.extend(spec.system.written.iter().map(|file| root_file(&file.path, file.text.clone())));
     system.files.extend(rpm_macros(&spec.system).map(|text| root_file("/etc/rpm/macros.image", text)));
     system.files.extend(sources::files(spec, keys, &installed));
     system

@@ -16,6 +16,9 @@ pub type RepositoryKeys = BTreeMap<String, Vec<u8>>;
 /// apt's priority of a source that says nothing.
 const APT_PRIORITY: i32 = 500;
 
+/// apt's priority of a source that packages can be installed from and that upgrades none: below 100, that of what is installed.
+const NO_UPGRADES: i32 = 50;
+
 /// dnf's priority of a source that says nothing.
 const DNF_PRIORITY: i32 = 99;
 
@@ -81,7 +84,8 @@ fn apt_pins(spec: &ImageSpec, repository: &Repository) -> Option<String> {
     };
     let own = server(repository)?;
     let limits_nothing = repository.allow_packages.is_empty() && repository.excludes.is_empty();
-    let is_plain = repository.priority == APT_PRIORITY && limits_nothing;
+    let priority = if repository.upgrades { repository.priority } else { repository.priority.min(NO_UPGRADES) };
+    let is_plain = priority == APT_PRIORITY && limits_nothing;
     let is_shared = spec.repositories.iter().any(|other| other.id != repository.id && server(other).as_ref() == Some(&own));
     if repository.is_base || is_plain || is_shared {
         return None;
@@ -93,9 +97,9 @@ fn apt_pins(spec: &ImageSpec, repository: &Repository) -> Option<String> {
         pins.push(pin(&excluded(repository), -1));
     }
     if repository.allow_packages.is_empty() {
-        pins.push(pin("*", repository.priority));
+        pins.push(pin("*", priority));
     } else {
-        pins.push(pin(&repository.allow_packages.join(" "), repository.priority));
+        pins.push(pin(&repository.allow_packages.join(" "), priority));
         pins.push(pin("*", -1));
     }
     Some(pins.join("\n"))
@@ -233,5 +237,17 @@ mod tests {
         excludepkgs=libx*
         ");
         assert!(files(&spec, &keys, &|_: &str| false).is_empty());
+    }
+
+    #[test]
+    fn a_source_that_may_not_upgrade_is_pinned_below_what_is_installed() {
+        let mut spec = spec();
+        let pins = |spec: &ImageSpec| apt_pins(spec, &spec.repositories[1]);
+        spec.repositories[1].upgrades = false;
+        assert!(pins(&spec).is_some_and(|text| text.contains("Pin-Priority: 50\n") && text.contains("Pin-Priority: -1\n")));
+        spec.repositories[1].allow_packages.clear();
+        assert!(pins(&spec).is_some_and(|text| text.starts_with("Package: *\n") && text.ends_with("Pin-Priority: 50\n")));
+        spec.repositories[1].priority = -10;
+        assert!(pins(&spec).is_some_and(|text| text.ends_with("Pin-Priority: -10\n")), "what is never installed stays so");
     }
 }

@@ -176,6 +176,7 @@ fn the_digest_of_the_inputs_depends_on_what_matters() {
         priority: 500,
         allow_packages: Vec::new(),
         excludes: Vec::new(),
+        upgrades: true,
         in_image: true,
         mirror_key: "debian".to_owned(),
         is_base: true,

@@ -249,6 +249,7 @@ pub(crate) fn repository(server: &Server, keys: &[&Key]) -> Repository {
         priority: 500,
         allow_packages: Vec::new(),
         excludes: Vec::new(),
+        upgrades: true,
         in_image: true,
         mirror_key: String::new(),
         is_base: true,

@@ -56,6 +56,7 @@ fn spec(folder: &Path, key: &Path) -> ImageSpec {
         priority: 99,
         allow_packages: Vec::new(),
         excludes: Vec::new(),
+        upgrades: true,
         in_image: true,
         mirror_key: String::new(),
         is_base: true,
