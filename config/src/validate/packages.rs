@@ -138,8 +138,10 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
     let allow_packages = fact.allow_packages.iter().flatten().map(|entry| entry.value().trim().to_owned()).collect();
     let excludes = excludes(fact.excludes.as_ref(), &format!("{field}.excludes"), cx);
     let location = location?;
+    // A folder goes by what the template calls it: locks hold the same on every machine.
+    let place = fact.url.as_ref().or(fact.path.as_ref()).map_or("", |place| place.value().as_str());
     Some(Repository {
-        id: identifier(&suite, &location),
+        id: identifier(&suite, place),
         format,
         location,
         suite,
@@ -159,11 +161,9 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
 }
 
 /// Returns a stable name made of codename and address.
-fn identifier(suite: &str, location: &RepositoryLocation) -> String {
-    let place = match location {
-        RepositoryLocation::Url(url) => url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_owned(),
-        RepositoryLocation::Path(path) => path.display().to_string(),
-    };
+fn identifier(suite: &str, place: &str) -> String {
+    let place = place.trim();
+    let place = place.split_once("://").map_or(place, |(_, rest)| rest);
     let mut id = String::new();
     for c in format!("{place}-{suite}").chars() {
         let c = if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };
