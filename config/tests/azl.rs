@@ -127,6 +127,129 @@ fn every_mistake_is_told_at_once() {
     insta::assert_snapshot!("every_mistake", findings(WRONG));
 }
 
+/// What installers and rarer images have: every field of it.
+const RARE: &str = r#"{
+  "Disks": [{
+    "PartitionTableType": "gpt", "MaxSize": 2048,
+    "Artifacts": [{"Name": "rare", "Type": "ova"}],
+    "RawBinaries": [{"BinPath": "u-boot.bin", "BlockSize": 1024, "Seek": 64}],
+    "Partitions": [
+      {"ID": "boot", "Name": "esp", "Start": 1, "End": 9, "FsType": "fat32", "Flags": ["esp", "boot"], "Artifacts": [{"Name": "b", "Compression": "gz"}]},
+      {"ID": "root", "Name": "rootfs", "Start": 9, "End": 0, "FsType": "ext4", "Artifacts": [{"Name": "r", "Type": "ext4", "Compression": "xz"}]}
+    ]
+  }],
+  "SystemConfigs": [{
+    "Name": "a", "BootType": "none", "Packages": ["filesystem", "shadow-utils"], "KernelOptions": {"default": "kernel"},
+    "EnableGrubMkconfig": false, "EnableHidepid": true, "EnableSystemdFirstboot": true, "PreserveTdnfCache": true,
+    "PartitionSettings": [
+      {"ID": "boot", "MountPoint": "/boot/efi", "MountIdentifier": "uuid"},
+      {"ID": "root", "MountPoint": "/", "MountIdentifier": "partlabel"}
+    ],
+    "Networks": [
+      {"BootProto": "static", "Device": "00-11-22-AA-BB-CC", "Ip": "192.0.2.7", "NetMask": "255.255.255.0", "GateWay": "192.0.2.1", "OnBoot": true, "NameServer": ["192.0.2.53"]},
+      {"BootProto": "dhcp", "Device": "00:11:22:AA:BB:CC", "OnBoot": true},
+      {"BootProto": "dhcp", "Device": "eth1"}
+    ],
+    "PackageRepos": [
+      {"Name": "extra", "BaseUrl": "https://example.org/$basearch", "Install": true, "RepoGPGCheck": false},
+      {"Name": "other", "BaseUrl": "https://example.org/other"}
+    ]
+  }, {"Name": "b", "IsDefault": true, "Packages": ["filesystem"]}]
+}"#;
+
+#[test]
+fn what_installers_keep_is_in_the_image() {
+    use oic_config::spec::{FileSource, MountIdentifier};
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("c.json"), RARE.replace("00-11-22-AA-BB-CC", "eth0")).unwrap();
+    std::fs::write(folder.path().join("u-boot.bin"), [1; 10]).unwrap();
+    let loaded = load(&LoadRequest { template: folder.path().join("c.json"), ..LoadRequest::default() }).unwrap();
+    let (spec, warnings) = (loaded.spec, loaded.warnings);
+    assert_eq!(spec.unsupported, []);
+    assert_eq!(spec.artifacts.iter().map(|one| one.format).collect::<Vec<_>>(), [ArtifactFormat::Ova]);
+    let copies: Vec<_> = spec.partition_artifacts.iter().map(|one| (one.partition.as_str(), one.ending.as_str())).collect();
+    assert_eq!(copies, [("boot", "raw"), ("root", "ext4")]);
+    let disk = spec.disk.unwrap();
+    assert_eq!(disk.raw_binaries[0].offset.0, 64 << 10);
+    let identifiers: Vec<_> = disk.partitions.iter().map(|one| one.mount_identifier).collect();
+    assert_eq!(identifiers, [MountIdentifier::Uuid, MountIdentifier::PartLabel]);
+    let system = spec.system;
+    assert_eq!(system.bootloader, None);
+    assert_eq!((system.hide_processes, system.enable_systemd_firstboot, system.keep_package_cache), (true, true, true));
+    let interfaces = system.network.unwrap().interfaces;
+    assert_eq!(interfaces.len(), 2);
+    assert_eq!((interfaces[0].name.as_str(), interfaces[0].addresses[0].as_str(), interfaces[0].dhcp4), ("eth0", "192.0.2.7/24", false));
+    assert_eq!((interfaces[1].mac_address.as_deref(), interfaces[1].dhcp4), (Some("00:11:22:aa:bb:cc"), true));
+    let FileSource::Text(text) = &system.files[0].source else { panic!("{:?}", system.files) };
+    insta::assert_snapshot!(text, @r"
+    [extra]
+    name=extra
+    baseurl=https://example.org/$basearch
+    gpgkey=file:///etc/pki/rpm-gpg/MICROSOFT-RPM-GPG-KEY
+    enabled=1
+    gpgcheck=1
+    repo_gpgcheck=0
+    skip_if_unavailable=True
+    ");
+    assert_eq!((system.files.len(), system.files[0].destination.as_str()), (1, "/etc/yum.repos.d/extra.repo"));
+    let said: Vec<String> = warnings.iter().map(|warning| warning.to_string().lines().next().unwrap_or_default().to_owned()).collect();
+    insta::assert_snapshot!(said.join("\n"), @r"
+    warning[notice]: an image is made of the first system config, as the toolkit does; the others are choices of an installer
+    warning[notice]: a network without `OnBoot` is the installer's own, and is left out
+    warning[notice]: a repository without `Install` is the installer's own, and is left out
+    ");
+}
+
+#[test]
+fn mistakes_in_rare_fields_are_told() {
+    let config = r#"{
+  "Disks": [{"MaxSize": 100, "Partitions": [{"ID": "root", "Start": 1, "End": 0, "FsType": "ext4"}], "RawBinaries": [{"BinPath": "list.json"}, {"BlockSize": 1}, {"BinPath": "list.json", "BlockSize": 9223372036854775807, "Seek": 9}]}],
+  "SystemConfigs": [{
+    "Name": "a", "BootType": "none", "Packages": ["filesystem"], "KernelOptions": {"default": "kernel"},
+    "PartitionSettings": [{"ID": "root", "MountPoint": "/", "MountIdentifier": "partlabel"}],
+    "Networks": [{"OnBoot": true}, {"Device": "eth0", "OnBoot": true, "BootProto": "ibft"}, {"Device": "eth1", "OnBoot": true, "Ip": "192.0.2.7", "NetMask": "255.0.255.0"}, {"Device": "eth2", "OnBoot": true, "Ip": "192.0.2.7"}],
+    "PackageRepos": [{"Name": "a b", "BaseUrl": "https://example.org"}, {"Name": "c"}, {"Name": "d", "BaseUrl": "ftp://x", "Install": true}, {"Name": "d", "BaseUrl": "https://x"}]
+  }]
+}"#;
+    insta::assert_snapshot!(findings(config), @r"
+    error[missing-field]: a partition that is mounted by its label needs [Name]
+      at c.json:5:80
+      field: Disks[0].Partitions[0].Name
+    error[missing-field]: a raw binary needs [BlockSize], the unit of [Seek] in bytes
+      at c.json:2:118
+      field: Disks[0].RawBinaries[0].BlockSize
+    error[missing-field]: a raw binary needs [BinPath]
+      at c.json:2:144
+      field: Disks[0].RawBinaries[1]
+    error[invalid-value]: [BlockSize] times [Seek] is larger than any disk
+      at c.json:2:200
+      field: Disks[0].RawBinaries[2]
+    error[missing-field]: a network needs [Device]: a name, or a hardware address
+      at c.json:6:18
+      field: SystemConfigs[].Networks[0]
+    error[invalid-value]: not the mask of a network
+      at c.json:6:158
+      field: SystemConfigs[].Networks[2].NetMask
+      found: `255.0.255.0`
+      allowed: 255.255.255.0
+    error[missing-field]: an address needs [NetMask]
+      at c.json:6:215
+      field: SystemConfigs[].Networks[3]
+    error[invalid-value]: not a name for a repository
+      at c.json:7:31
+      field: SystemConfigs[].PackageRepos[0].Name
+    error[missing-field]: a repository needs [Name] and [BaseUrl]
+      at c.json:7:73
+      field: SystemConfigs[].PackageRepos[1]
+    error[invalid-value]: not the URL of a repository
+      at c.json:7:113
+      field: SystemConfigs[].PackageRepos[2].BaseUrl
+    error[duplicate]: repository `d` is given twice
+      at c.json:7:151
+      field: SystemConfigs[].PackageRepos[3]
+    ");
+}
+
 /// A config with one system and these fields of it, and these of its disk.
 fn config(disk: &str, system: &str) -> Result<Loaded, Report> {
     let folder = tempfile::tempdir().unwrap();
@@ -171,4 +294,13 @@ fn protection_that_is_asked_for_is_refused() {
     );
     let loaded = config(DISK, &off).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!((loaded.spec.unsupported, loaded.warnings), (Vec::new(), Vec::new()));
+}
+
+/// A second disk is refused as a whole: its partitions are not said to be missing.
+#[test]
+fn a_second_disk_is_refused_once() {
+    let disk = format!(r#"{DISK}}}, {{"Partitions": [{{"ID": "data", "Start": 1, "End": 0, "FsType": "ext4"}}]"#);
+    let mounts = MOUNTS.replace("]", r#", {"ID": "data", "MountPoint": "/data"}]"#);
+    let spec = config(&disk, &mounts).unwrap_or_else(|report| panic!("{report}")).spec;
+    assert_eq!(spec.unsupported.iter().map(|one| one.field.as_str()).collect::<Vec<_>>(), ["Disks[1]"]);
 }

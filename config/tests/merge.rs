@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oic_config::spec::{Password, PasswordHash, VersionPin, VersionRelation};
+use oic_config::spec::{FileSource, Password, PasswordHash, VersionPin, VersionRelation};
 use oic_config::{LoadRequest, Loaded, load};
 
 const HEAD: &str = "image: {name: test, version: 1.0.0}\ntarget: {os: debian, dist: debian13, arch: x86_64, imageType: raw}\n";
@@ -147,7 +147,10 @@ fn commands_and_files_are_appended() {
     let files: Vec<(String, &str, Option<u32>)> = system
         .files
         .iter()
-        .map(|file| (file.local.file_name().unwrap().to_string_lossy().into_owned(), file.destination.as_str(), file.mode))
+        .map(|file| {
+            let FileSource::Local(local) = &file.source else { panic!("{file:?}") };
+            (local.file_name().unwrap().to_string_lossy().into_owned(), file.destination.as_str(), file.mode)
+        })
         .collect();
     let file = |local: &str, destination, mode| (local.to_owned(), destination, mode);
     assert_eq!(

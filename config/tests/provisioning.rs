@@ -164,19 +164,23 @@ fn modules_are_compiled_for_every_kernel() {
     assert!(any.system.packages.iter().any(|package| package.name == "dkms"));
     let named = spec("systemConfig:\n  dkms: {enabled: true, modules: [v4l2loopback/0.15.0]}\n");
     insta::assert_snapshot!(format!("{}--\n{}", any.system.commands[0].command, named.system.commands[0].command), @r#"
-    for folder in /lib/modules/*/; do
-      kernel=$(basename "$folder")
-      [ -e "$folder/kernel" ] || continue
+    kernel=
+    for folder in /lib/modules/*/kernel; do
+      [ -d "$folder" ] || continue
+      kernel=$(basename "$(dirname "$folder")")
       dkms autoinstall -k "$kernel"
-      [ -n "$(dkms status -k "$kernel" | grep ': installed')" ] || { echo "DKMS compiled no module for kernel $kernel" >&2; exit 1; }
+      dkms status -k "$kernel" | grep ': installed' > /dev/null || { echo "DKMS compiled no module for kernel $kernel" >&2; exit 1; }
     done
+    [ -n "$kernel" ] || { echo "no kernel to compile modules for" >&2; exit 1; }
     --
-    for folder in /lib/modules/*/; do
-      kernel=$(basename "$folder")
-      [ -e "$folder/kernel" ] || continue
+    kernel=
+    for folder in /lib/modules/*/kernel; do
+      [ -d "$folder" ] || continue
+      kernel=$(basename "$(dirname "$folder")")
       dkms autoinstall -k "$kernel"
-      dkms status -m v4l2loopback -v 0.15.0 -k "$kernel" | grep -q ': installed' || { echo "DKMS compiled no v4l2loopback/0.15.0 for kernel $kernel" >&2; exit 1; }
+      dkms status -m v4l2loopback -v 0.15.0 -k "$kernel" | grep ': installed' > /dev/null || { echo "DKMS compiled no v4l2loopback/0.15.0 for kernel $kernel" >&2; exit 1; }
     done
+    [ -n "$kernel" ] || { echo "no kernel to compile modules for" >&2; exit 1; }
     "#);
     let signed =
         spec("systemConfig:\n  dkms:\n    enabled: true\n    secureBoot: {enabled: true, signingKeyPath: a.key, signingCertPath: a.crt}\n");

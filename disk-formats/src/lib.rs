@@ -1,4 +1,4 @@
-//! The containers that disk images travel in: raw, qcow2, VHD, VHDX, VMDK and VDI, and what compresses them.
+//! The containers that disk images travel in: raw, qcow2, VHD, VHDX, VMDK, VDI and OVA, and what compresses them.
 //!
 //! ```text
 //! file ──[decompress]──► file ──open──► dyn DiskReader ──write──► file ──compress──► file
@@ -19,6 +19,7 @@
 mod compress;
 mod crc32c;
 mod open;
+mod ova;
 mod qcow2;
 mod reader;
 mod sparse;
@@ -66,11 +67,14 @@ pub enum Format {
     VmdkStream,
     /// VirtualBox.
     Vdi,
+    /// A whole virtual machine: description, checksums and a streamed VMware disk (OVF package in one file).
+    Ova,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 8] = [Self::Raw, Self::Qcow2, Self::Vhd, Self::VhdDynamic, Self::Vhdx, Self::Vmdk, Self::VmdkStream, Self::Vdi];
+    pub const ALL: [Self; 9] =
+        [Self::Raw, Self::Qcow2, Self::Vhd, Self::VhdDynamic, Self::Vhdx, Self::Vmdk, Self::VmdkStream, Self::Vdi, Self::Ova];
 
     /// Returns its name on the command line and in templates.
     #[must_use]
@@ -84,6 +88,7 @@ impl Format {
             Self::Vmdk => "vmdk",
             Self::VmdkStream => "vmdk-stream",
             Self::Vdi => "vdi",
+            Self::Ova => "ova",
         }
     }
 
@@ -138,5 +143,6 @@ pub fn write(disk: &dyn DiskReader, format: Format, stamp: &Stamp, output: &File
         Format::Vmdk => vmdk::write_sparse(disk, stamp, output),
         Format::VmdkStream => vmdk::write_stream(disk, stamp, output),
         Format::Vdi => vdi::write(disk, stamp, output),
+        Format::Ova => ova::write(disk, stamp, output),
     }
 }

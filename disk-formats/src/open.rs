@@ -4,7 +4,7 @@ use std::{fs::File, io, path::Path};
 
 use uuid::Uuid;
 
-use crate::{DiskReader, Format, SECTOR, SparseFile, qcow2, vdi, vhd, vhdx, vmdk};
+use crate::{DiskReader, Format, SECTOR, SparseFile, ova, qcow2, vdi, vhd, vhdx, vmdk};
 
 /// How much of a file says what it is.
 const HEAD: usize = 4096;
@@ -54,6 +54,8 @@ pub fn detect(file: &SparseFile) -> io::Result<Format> {
         if vmdk::is_one(&head) && vmdk::is_stream(&head) { Format::VmdkStream } else { Format::Vmdk }
     } else if vdi::is_one(&head) {
         Format::Vdi
+    } else if ova::is_one(&head) {
+        Format::Ova
     } else if vhd::is_one(&head, &tail) {
         if head.starts_with(b"conectix") { Format::VhdDynamic } else { Format::Vhd }
     } else {
@@ -85,6 +87,7 @@ pub fn open_file(file: File) -> Result<OpenedDisk, OpenError> {
         Format::Vmdk if vmdk::is_description(&head) => return Err(unsupported("its data is in other files")),
         Format::Vmdk | Format::VmdkStream => Box::new(vmdk::open(file, &head)?),
         Format::Vdi => Box::new(vdi::open(file, &head)?),
+        Format::Ova => Box::new(ova::open(file)?),
     };
     Ok(OpenedDisk { format, disk })
 }

@@ -13,6 +13,8 @@ const MAX_TABLE: u64 = 128 << 20;
 #[derive(Debug)]
 pub struct SparseFile {
     file: File,
+    /// Where in the file it begins.
+    start: u64,
     size: u64,
     /// Start and end of the parts that are data, ascending.
     data: Vec<(u64, u64)>,
@@ -54,13 +56,21 @@ impl SparseFile {
             data.push((start, end));
             position = end;
         }
-        Ok(Self { file, size, data })
+        Ok(Self { file, start: 0, size, data })
     }
 
     /// Returns the first `size` bytes as a disk; no more than there are.
     #[must_use]
     pub(crate) fn first(mut self, size: u64) -> Self {
         self.size = self.size.min(size);
+        self
+    }
+
+    /// Returns a part of the file, which must lie inside of it.
+    #[must_use]
+    pub fn part(mut self, start: u64, size: u64) -> Self {
+        self.data = self.data.into_iter().filter(|(_, end)| *end > start).map(|(from, to)| (from.max(start) - start, to - start)).collect();
+        (self.start, self.size) = (self.start + start, size);
         self
     }
 
@@ -92,6 +102,6 @@ impl DiskReader for SparseFile {
             buffer[..there].fill(0);
             return Ok(());
         }
-        self.file.read_exact_at(&mut buffer[..there], offset)
+        self.file.read_exact_at(&mut buffer[..there], self.start + offset)
     }
 }

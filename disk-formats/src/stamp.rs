@@ -35,6 +35,11 @@ impl Stamp {
         Ok(Self { id: Uuid::new_v5(&NAMESPACE, &head), time, name })
     }
 
+    /// Returns it for a file of another name.
+    pub(crate) fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
     /// Returns the identifier for one use.
     pub(crate) fn derive(&self, usage: &str) -> Uuid {
         Uuid::new_v5(&self.id, usage.as_bytes())

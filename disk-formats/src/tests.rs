@@ -62,9 +62,57 @@ fn qemu_img(arguments: &[&str]) -> Option<String> {
 fn foreign_name(format: Format) -> &'static str {
     match format {
         Format::Vhd | Format::VhdDynamic => "vpc",
-        Format::Vmdk | Format::VmdkStream => "vmdk",
+        Format::Vmdk | Format::VmdkStream | Format::Ova => "vmdk",
         other => other.name(),
     }
+}
+
+/// Unpacks a package with the system's tar, checks its sums and description with other programs, and returns its disk.
+#[expect(clippy::disallowed_methods, reason = "tests ask another program")]
+fn unpacked(package: &Path, folder: &Path) -> PathBuf {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let names = run("tar", &["-xvf", package.to_str().unwrap()]);
+    assert_eq!(names, "disk.vmdk.ovf\ndisk.vmdk.mf\ndisk.vmdk-disk1.vmdk\n");
+    let sums = fs::read_to_string(folder.join("disk.vmdk.mf")).unwrap();
+    let lines: Vec<String> = sums
+        .lines()
+        .map(|line| line.strip_prefix("SHA256(").unwrap().split_once(")= ").map(|(name, sum)| format!("{sum}  {name}\n")).unwrap())
+        .collect();
+    fs::write(folder.join("sums"), lines.concat()).unwrap();
+    assert_eq!(run("sha256sum", &["-c", "--strict", "sums"]).lines().count(), 2);
+    folder.join("disk.vmdk-disk1.vmdk")
+}
+
+#[test]
+fn a_damaged_package_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("disk");
+    disk(&source, 8 << 20 | 40 << 20);
+    let path = written(&source, Format::Ova, folder.path(), 1);
+    let good = fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        let path = folder.path().join("bad.ova");
+        fs::write(&path, bytes).unwrap();
+        open(&path).unwrap_err().to_string()
+    };
+    let sum = "the image is damaged: a file of the package is cut off";
+    assert_eq!(refused(&good[..20_000]), sum);
+    let mut huge = good.clone();
+    huge[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    assert_eq!(refused(&huge), sum);
+    let mut without = good;
+    let name = without.windows(5).rposition(|part| part == b".vmdk").unwrap();
+    assert!(name > 0);
+    for at in 0..without.len() - 5 {
+        if &without[at..at + 5] == b".vmdk" {
+            without[at + 1] = b'x';
+        }
+    }
+    assert_eq!(refused(&without), "the image is damaged: the package has no disk");
 }
 
 /// Returns the disk as a format holds it: some round its size up.
@@ -110,6 +158,7 @@ fn another_program_reads_what_we_write() {
     let bytes = fs::read(&source).unwrap();
     for format in Format::ALL.into_iter().filter(|format| *format != Format::Raw) {
         let path = written(&source, format, folder.path(), 2);
+        let path = if format == Format::Ova { unpacked(&path, folder.path()) } else { path };
         let (path, back) = (path.to_str().unwrap(), folder.path().join("back"));
         let name = foreign_name(format);
         if qemu_img(&["convert", "-f", name, "-O", "raw", path, back.to_str().unwrap()]).is_none() {

@@ -98,7 +98,7 @@ pub(crate) fn write_sparse(disk: &dyn DiskReader, stamp: &Stamp, output: &File) 
 }
 
 /// Writes a stream.
-pub(crate) fn write_stream(disk: &dyn DiskReader, stamp: &Stamp, output: &File) -> io::Result<()> {
+pub(crate) fn write_stream(disk: &dyn DiskReader, stamp: &Stamp, output: impl Write) -> io::Result<()> {
     const FLAGS: u32 = LINE_ENDS | COMPRESSED | MARKERS;
     let sectors = disk.size().div_ceil(SECTOR);
     let overhead = GRAIN / SECTOR;
@@ -135,12 +135,12 @@ pub(crate) fn write_stream(disk: &dyn DiskReader, stamp: &Stamp, output: &File) 
 }
 
 /// A stream being written, always at the start of a sector.
-struct Stream<'a> {
-    output: BufWriter<&'a File>,
+struct Stream<W: Write> {
+    output: BufWriter<W>,
     sector: u64,
 }
 
-impl Stream<'_> {
+impl<W: Write> Stream<W> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sector += bytes.len() as u64 / SECTOR;
         self.output.write_all(bytes)

@@ -24,6 +24,7 @@ pub(super) struct Disk {
 struct Setting<'n> {
     mount_point: Option<(&'n str, Origin)>,
     options: Option<(&'n str, Origin)>,
+    identifier: Option<(&'n str, Origin)>,
     origin: Origin,
     used: bool,
 }
@@ -38,7 +39,7 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
         return Disk { tree: Tree::new(config.origin), name: None, image_type: "iso" };
     };
     if let Some(second) = disks.get(1) {
-        reader.unsupported(second.origin, "Disks[1]", "an image has one disk");
+        reader.unsupported(second.origin, "Disks[1]", "images have one disk; more are for an installer, which cannot be built yet");
     }
     let path = "Disks[0]";
     let disk = reader.object(first, path, FIELDS);
@@ -48,9 +49,6 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
             let reason = "a disk to install on belongs to an installer, which cannot be built yet; leave it out and give `MaxSize`";
             reader.unsupported(target.origin, join(path, "TargetDisk"), reason);
         }
-    }
-    if let Some(binary) = disk.list("RawBinaries").first() {
-        reader.unsupported(binary.origin, join(path, "RawBinaries"), "raw binaries cannot be written onto a disk yet");
     }
     let mut tree = Tree::new(disk.origin);
     let partitions = disk.list("Partitions");
@@ -69,25 +67,40 @@ pub(super) fn disk(config: &Object<'_>, system: Option<&Object<'_>>, reader: &mu
     }
     let mut artifacts = Artifacts::default();
     for (index, artifact) in disk.list("Artifacts").iter().enumerate() {
-        artifacts.add(artifact, &format!("{path}.Artifacts[{index}]"), false, reader);
+        artifacts.add(artifact, &format!("{path}.Artifacts[{index}]"), None, reader);
     }
     let nodes: Vec<Node> = partitions
         .iter()
         .enumerate()
         .map(|(index, node)| partition(node, &format!("{path}.Partitions[{index}]"), &mut settings, &mut artifacts, reader))
         .collect();
-    for (id, setting) in settings.iter().filter(|(_, setting)| !setting.used) {
+    // Partitions of other disks, which are refused as a whole.
+    let elsewhere: Vec<&str> = disks[1..].iter().flat_map(partition_ids).collect();
+    for (id, setting) in settings.iter().filter(|(id, setting)| !setting.used && !elsewhere.contains(id)) {
         let message = format!("no disk has a partition with the ID `{id}`");
         reader.error(Code::InvalidValue, setting.origin, "SystemConfigs[].PartitionSettings", message);
     }
     tree.list("partitions", disk.origin, nodes);
     tree.list("artifacts", disk.origin, artifacts.nodes);
+    let binaries = disk.list("RawBinaries").iter().enumerate();
+    let binaries = binaries.filter_map(|(index, node)| raw_binary(node, &format!("{path}.RawBinaries[{index}]"), reader)).collect();
+    tree.list("rawBinaries", disk.origin, binaries);
     let image_type = match (artifacts.initrd, has_partitions) {
         (true, _) => "img",
         (false, true) => "raw",
         (false, false) => "container",
     };
     Disk { tree, name: artifacts.name, image_type }
+}
+
+/// Returns the IDs of a disk's partitions.
+fn partition_ids(disk: &Node) -> Vec<&str> {
+    field(disk, "Partitions").and_then(Node::as_list).unwrap_or(&[]).iter().filter_map(|one| field(one, "ID")?.as_text()).collect()
+}
+
+/// Returns a field of an object whose other fields are not looked at.
+fn field<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    node.as_map()?.0.iter().find(|field| field.key.eq_ignore_ascii_case(key)).map(|field| &field.node)
 }
 
 /// Returns the settings of partitions by ID.
@@ -106,16 +119,13 @@ fn settings<'n>(system: &Object<'n>, reader: &mut Reader<'_>) -> BTreeMap<&'n st
                 reader.unsupported(origin, join(&path, key), "differences from another image cannot be made yet");
             }
         }
-        if let Some((kind, origin)) = reader.choice(&setting, &path, "MountIdentifier", &["uuid", "partuuid", "partlabel"])
-            && kind != "partuuid"
-        {
-            reader.unsupported(
-                origin,
-                join(&path, "MountIdentifier"),
-                "partitions are mounted by PARTUUID; leave it out or write `partuuid`",
-            );
-        }
-        let entry = Setting { mount_point: setting.text("MountPoint"), options: setting.text("MountOptions"), origin, used: false };
+        let entry = Setting {
+            mount_point: setting.text("MountPoint"),
+            options: setting.text("MountOptions"),
+            identifier: reader.choice(&setting, &path, "MountIdentifier", &["uuid", "partuuid", "partlabel"]),
+            origin,
+            used: false,
+        };
         if found.insert(id, entry).is_some() {
             reader.error(Code::Duplicate, origin, &path, format!("partition `{id}` has two settings"));
         }
@@ -134,9 +144,9 @@ fn partition(
     let partition = reader.object(node, path, FIELDS);
     let mut tree = Tree::new(node.origin);
     let setting = partition.text("ID").and_then(|(id, _)| settings.get_mut(id));
-    let (mount_point, options) = setting.map_or((None, None), |setting| {
+    let (mount_point, options, identifier) = setting.map_or((None, None, None), |setting| {
         setting.used = true;
-        (setting.mount_point, setting.options)
+        (setting.mount_point, setting.options, setting.identifier)
     });
     if let Some((id, origin)) = partition.text("ID") {
         tree.text("id", origin, id);
@@ -193,16 +203,39 @@ fn partition(
     if let Some((options, origin)) = options {
         tree.text("mountOptions", origin, options);
     }
-    let is_root = mount_point.is_some_and(|(point, _)| point == "/");
-    for (index, artifact) in partition.list("Artifacts").iter().enumerate() {
-        let path = format!("{path}.Artifacts[{index}]");
-        if is_root {
-            artifacts.add(artifact, &path, true, reader);
-        } else {
-            reader.unsupported(artifact.origin, path, "a file of one partition can be made of the root partition only");
+    if let Some((identifier, origin)) = identifier {
+        if identifier == "partlabel" && partition.text("Name").is_none() {
+            reader.error(Code::MissingField, origin, &join(path, "Name"), "a partition that is mounted by its label needs [Name]");
         }
+        tree.text("mountIdentifier", origin, identifier);
+    }
+    for (index, artifact) in partition.list("Artifacts").iter().enumerate() {
+        artifacts.add(artifact, &format!("{path}.Artifacts[{index}]"), partition.text("ID"), reader);
     }
     tree.0
+}
+
+/// Returns a file that is written onto the disk as it is; the toolkit counts its place in blocks of a size of its own.
+fn raw_binary(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Node> {
+    let binary = reader.object(node, path, &["BinPath", "BlockSize", "Seek"]);
+    let Some((file, file_origin)) = binary.text("BinPath") else {
+        reader.error(Code::MissingField, node.origin, path, "a raw binary needs [BinPath]");
+        return None;
+    };
+    let (size, seek) = (reader.number(&binary, path, "BlockSize"), reader.number(&binary, path, "Seek"));
+    let (size, seek) = (size.map_or((0, node.origin), |size| size), seek.map_or(0, |(seek, _)| seek));
+    if size.0 == 0 {
+        reader.error(Code::MissingField, size.1, &join(path, "BlockSize"), "a raw binary needs [BlockSize], the unit of [Seek] in bytes");
+        return None;
+    }
+    let Some(offset) = size.0.checked_mul(seek) else {
+        reader.error(Code::InvalidValue, size.1, path, "[BlockSize] times [Seek] is larger than any disk");
+        return None;
+    };
+    let mut tree = Tree::new(node.origin);
+    tree.text("local", file_origin, file);
+    tree.text("offset", size.1, offset.to_string());
+    Some(tree.0)
 }
 
 /// The output files.
@@ -214,8 +247,8 @@ struct Artifacts {
 }
 
 impl Artifacts {
-    /// Adds an artifact of the disk, or of the root partition.
-    fn add(&mut self, node: &Node, path: &str, of_partition: bool, reader: &mut Reader<'_>) {
+    /// Adds an artifact of the disk, or of a partition.
+    fn add(&mut self, node: &Node, path: &str, partition: Option<(&str, Origin)>, reader: &mut Reader<'_>) {
         let artifact = reader.object(node, path, &["Name", "Type", "Compression"]);
         if let Some((name, _)) = artifact.text("Name").filter(|_| self.name.is_none()) {
             self.name = Some(name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect());
@@ -228,17 +261,13 @@ impl Artifacts {
         let (mut format, mut compression) = (None, None);
         for word in words.into_iter().flatten().map(|(word, _)| word) {
             match word {
-                "raw" | "vhd" | "vhdx" | "qcow2" | "ext4" | "squashfs" => format = Some(word),
+                "raw" | "vhd" | "vhdx" | "qcow2" | "ova" | "ext4" | "squashfs" => format = Some(word),
                 "gz" | "xz" => compression = Some(word),
                 "tar.gz" => (format, compression) = (Some("tar"), Some("gz")),
                 "tar.xz" => (format, compression) = (Some("tar"), Some("xz")),
                 "initrd" => self.initrd = true,
-                "diff" | "rdiff" | "ova" => {
-                    reader.unsupported(
-                        origin,
-                        path,
-                        format!("`{word}` cannot be made yet; use raw, qcow2, vhd, vhdx, ext4, squashfs or tar"),
-                    );
+                "diff" | "rdiff" => {
+                    reader.unsupported(origin, path, format!("`{word}` is the difference to another image, which cannot be made yet"));
                     return;
                 }
                 _ => {
@@ -251,7 +280,10 @@ impl Artifacts {
             return;
         }
         let mut tree = Tree::new(node.origin);
-        tree.text("type", origin, format.unwrap_or(if of_partition { "ext4" } else { "raw" }));
+        tree.text("type", origin, format.unwrap_or("raw"));
+        if let Some((id, origin)) = partition {
+            tree.text("partition", origin, id);
+        }
         if let Some(compression) = compression {
             tree.text("compression", origin, compression);
         }

@@ -10,6 +10,7 @@
 //! ignores it. Such a config says everything by itself: the distribution's default layer is not put below it.
 
 mod disk;
+mod network;
 mod packages;
 mod system;
 
@@ -198,7 +199,7 @@ pub(crate) fn translate(root: &Node, path: &Path, reader: &mut Reader<'_>) -> No
     template.0
 }
 
-/// Returns the system config that an image is made of: the default one, else the first.
+/// Returns the system config that an image is made of: the first, as in the toolkit; which one is the default says something to installers.
 fn choose_system<'n>(config: &Object<'n>, reader: &mut Reader<'_>) -> Option<Object<'n>> {
     let all: Vec<Object<'n>> = config
         .list("SystemConfigs")
@@ -219,12 +220,12 @@ fn choose_system<'n>(config: &Object<'n>, reader: &mut Reader<'_>) -> Option<Obj
             reader.error(Code::MissingField, system.origin, &format!("SystemConfigs[{index}]"), "missing [Name] field");
         }
     }
-    if all.len() > 1 {
-        let reason = "an image has one system; several are the choices of an installer, which cannot be built yet";
-        reader.unsupported(config.origin, "SystemConfigs", reason);
+    if let Some(second) = all.get(1).filter(|_| !config.list("Disks").is_empty()) {
+        let message = "an image is made of the first system config, as the toolkit does; the others are choices of an installer";
+        let finding = Finding::warning(Code::Notice, message).at(reader.sources.location(second.origin));
+        reader.findings.push(finding.field("SystemConfigs"));
     }
-    let chosen = all.iter().position(|system| system.truth("IsDefault")).unwrap_or(0);
-    all.into_iter().nth(chosen)
+    all.into_iter().next()
 }
 
 /// Turns a mapping's order of appearance into pairs.

@@ -1,6 +1,6 @@
 //! `SystemConfigs`: everything but partitions.
 
-use super::{Object, Reader, Tree, join, packages, pairs, plain};
+use super::{Object, Reader, Tree, join, network, packages, pairs, plain};
 use crate::diagnostic::Code;
 use crate::node::{Node, Value};
 use crate::source::Origin;
@@ -72,9 +72,17 @@ pub(super) fn system(system: &Object<'_>, image_type: &str, release: Option<&str
     if let Some(node) = system.get("RemoveRpmDb").filter(|_| system.truth("RemoveRpmDb")) {
         tree.put("removePackageDatabase", plain(node.origin, "true"));
     }
-    if let Some(node) = system.get("EnableGrubMkconfig").filter(|node| node.as_text() == Some("false")) {
-        reader.unsupported(node.origin, join(PATH, "EnableGrubMkconfig"), "GRUB's menu is always written; leave it out");
+    for (theirs, ours, needs_disk) in [
+        ("PreserveTdnfCache", "keepPackageCache", false),
+        ("EnableHidepid", "hideProcesses", true),
+        ("EnableSystemdFirstboot", "enableSystemdFirstboot", false),
+    ] {
+        // The toolkit writes no fstab for a root filesystem without a disk.
+        if let Some(node) = system.get(theirs).filter(|_| system.truth(theirs) && (has_partitions || !needs_disk)) {
+            tree.put(ours, plain(node.origin, "true"));
+        }
     }
+    network::networks(system, PATH, &mut tree, reader);
     let mut list = packages::packages(system, PATH, release, reader);
     // The kernel of a root filesystem is a package of it like any other.
     if let Some((kernel, origin)) = default_kernel(system).filter(|_| image_type == "container") {
@@ -82,7 +90,9 @@ pub(super) fn system(system: &Object<'_>, image_type: &str, release: Option<&str
     }
     check_packages(system, &list, reader);
     tree.list("packages", system.origin, list);
-    files(system, &mut tree, reader);
+    let mut entries = files(system, reader);
+    entries.extend(network::repositories(system, PATH, reader));
+    tree.list("additionalFiles", system.origin, entries);
     let mut scripts = Vec::new();
     for (key, stage) in [("PostInstallScripts", "configure"), ("FinalizeImageScripts", "finalize")] {
         scripts.extend(
@@ -105,26 +115,17 @@ fn refuse(system: &Object<'_>, reader: &mut Reader<'_>) {
     const REASONS: &[(&str, &str)] = &[
         ("IsKickStartBoot", "kickstart belongs to an installer, which cannot be built yet"),
         ("IsIsoInstall", "an installer cannot be built yet"),
-        ("PreserveTdnfCache", "the package manager's cache is never kept in an image"),
-        ("EnableHidepid", "hidden processes are not configured by oic; do it with a script"),
         ("ImmutabilityEnabled", "a verified read-only root cannot be built yet; write `false`"),
         ("EMTEncryptionEnabled", "disks cannot be encrypted yet; write `false`"),
-        ("EnableSystemdFirstboot", "the machine ID is always empty at first boot, so systemd-firstboot does not run; leave it out"),
     ];
     for (key, reason) in REASONS {
         if let Some(node) = system.get(key).filter(|_| system.truth(key)) {
             reader.unsupported(node.origin, join(PATH, key), *reason);
         }
     }
-    const LISTS: &[(&str, &str)] = &[
-        ("PreInstallScripts", "scripts before the installation belong to an installer, which cannot be built yet"),
-        ("Networks", "networks of the config are those of an installer; put a .network file into AdditionalFiles"),
-        ("PackageRepos", "package repositories of the config are those of an installer; use a template for more repositories"),
-    ];
-    for (key, reason) in LISTS {
-        if let Some(node) = system.get(key).filter(|_| !system.list(key).is_empty()) {
-            reader.unsupported(node.origin, join(PATH, key), *reason);
-        }
+    if let Some(node) = system.get("PreInstallScripts").filter(|_| !system.list("PreInstallScripts").is_empty()) {
+        let reason = "scripts before the installation run in an installer, which cannot be built yet";
+        reader.unsupported(node.origin, join(PATH, "PreInstallScripts"), reason);
     }
     if let Some(node) = system.get("ReadOnlyVerityRoot") {
         // The other fields say how, and none of them counts where it is off.
@@ -160,7 +161,9 @@ fn boot(system: &Object<'_>, has_partitions: bool, tree: &mut Tree, reader: &mut
             reader.error(Code::MissingField, system.origin, PATH, "a system with partitions needs [BootType], `efi` or `legacy`");
         }
         Some(("none", origin)) if has_partitions => {
-            reader.unsupported(origin, join(PATH, "BootType"), "a disk without a bootloader cannot be made yet");
+            let mut boot = Tree::new(origin);
+            boot.text("bootType", origin, "none");
+            tree.tree("bootloader", boot);
         }
         _ => {}
     }
@@ -183,8 +186,8 @@ fn check_packages(system: &Object<'_>, packages: &[Node], reader: &mut Reader<'_
     }
 }
 
-fn files(system: &Object<'_>, tree: &mut Tree, reader: &mut Reader<'_>) {
-    let Some(map) = system.get("AdditionalFiles").and_then(Node::as_map) else { return };
+fn files(system: &Object<'_>, reader: &mut Reader<'_>) -> Vec<Node> {
+    let Some(map) = system.get("AdditionalFiles").and_then(Node::as_map) else { return Vec::new() };
     let mut entries = Vec::new();
     for (local, local_origin, destinations) in pairs(map) {
         let several = match &destinations.value {
@@ -210,7 +213,7 @@ fn files(system: &Object<'_>, tree: &mut Tree, reader: &mut Reader<'_>) {
             entries.push(entry.0);
         }
     }
-    tree.list("additionalFiles", system.origin, entries);
+    entries
 }
 
 fn script(node: &Node, path: &str, stage: &str, reader: &mut Reader<'_>) -> Option<Node> {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Located, Text};
-use crate::spec::PartitionTableKind;
+use crate::spec::{MountIdentifier, PartitionTableKind};
 
 /// The disk and the output files.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -24,10 +24,24 @@ pub struct Disk {
     pub partition_table_type: Option<Located<PartitionTableKind>>,
     /// Partitions in the order of the table.
     pub partitions: Option<Located<Vec<Located<Partition>>>>,
+    /// Files that are written onto the disk as they are, beside its partitions.
+    pub raw_binaries: Option<Located<Vec<Located<RawBinary>>>>,
     /// How an installer chooses the disk.
     pub selection_policy: Option<Located<SelectionPolicy>>,
     /// Whether the last partition grows over the disk at first boot.
     pub extend_last_partition_to_fill_disk: Option<Located<bool>>,
+}
+
+/// A file that is written onto the disk as it is: what firmware of a board starts.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawBinary {
+    /// The file on this machine, relative to the template.
+    #[schemars(required)]
+    pub local: Option<Located<String>>,
+    /// Where on the disk its first byte lies, `8KiB`.
+    #[schemars(required)]
+    pub offset: Option<Located<Text>>,
 }
 
 /// One output file.
@@ -40,6 +54,8 @@ pub struct Artifact {
     pub format: Option<Located<ArtifactName>>,
     /// How it is compressed.
     pub compression: Option<Located<CompressionName>>,
+    /// The partition that it is a copy of, by its id; default: the whole disk.
+    pub partition: Option<Located<Text>>,
 }
 
 /// Format of an output file.
@@ -72,6 +88,8 @@ pub enum ArtifactName {
     Tar,
     /// An OCI image layout.
     Oci,
+    /// A virtual machine in one file: description, checksums and the disk as VMware transports it.
+    Ova,
     /// The whole system as an initramfs, with its kernel: of `imageType: img` alone.
     Initrd,
 }
@@ -127,6 +145,8 @@ pub struct Partition {
     pub mount_point: Option<Located<String>>,
     /// Options for fstab.
     pub mount_options: Option<Located<Text>>,
+    /// What fstab and the kernel command line name it by; default: partuuid.
+    pub mount_identifier: Option<Located<MountIdentifier>>,
     /// boot, esp, bios_grub, legacy_boot, read-only, no-auto …; logical in an MBR.
     pub flags: Option<Vec<Located<String>>>,
     /// Subvolumes of a Btrfs filesystem.

@@ -43,6 +43,12 @@ pub struct SystemConfig {
     pub package_languages: Option<Located<Text>>,
     /// RPM: the image is without the database of its packages, and has lists of them in `/var/lib/rpmmanifest` instead.
     pub remove_package_database: Option<Located<bool>>,
+    /// Whether what package managers of the RPM family keep below `/var/cache` stays in the image.
+    pub keep_package_cache: Option<Located<bool>>,
+    /// Whether users see no processes of others: `/proc` is mounted with `hidepid=2`.
+    pub hide_processes: Option<Located<bool>>,
+    /// Whether the first boot asks for what the image leaves open, as systemd-firstboot does.
+    pub enable_systemd_firstboot: Option<Located<bool>>,
     /// Files to put into the image.
     pub additional_files: Option<Keyed<AdditionalFile>>,
     /// Commands to run in the image, in this order.
@@ -203,6 +209,8 @@ pub enum BootTypeName {
     Efi,
     /// BIOS.
     Legacy,
+    /// None: the disk has no bootloader of oic's.
+    None,
 }
 
 /// The program that the firmware starts.
@@ -222,8 +230,9 @@ pub enum ProviderName {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AdditionalFile {
     /// File or folder on this machine, relative to the template.
-    #[schemars(required)]
     pub local: Option<Located<String>>,
+    /// Instead of a file, its text.
+    pub content: Option<Located<Text>>,
     /// Absolute path in the image.
     #[serde(rename = "final")]
     #[schemars(required)]
@@ -342,6 +351,8 @@ pub struct Interface {
     /// Its name.
     #[schemars(required)]
     pub name: Option<Located<Text>>,
+    /// Its hardware address; then `name` is only what the configuration calls it.
+    pub mac_address: Option<Located<Text>>,
     /// Whether an IPv4 address is asked for.
     pub dhcp4: Option<Located<bool>>,
     /// Whether an IPv6 address is asked for.

@@ -1,6 +1,6 @@
 //! Disks, partitions and output files.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,32 @@ pub struct Disk {
     pub partitions: Vec<Partition>,
     /// Whether the last partition and its filesystem grow over the disk at first boot.
     pub grows_at_first_boot: bool,
+    /// Files that are written onto it as they are.
+    pub raw_binaries: Vec<RawBinary>,
+}
+
+/// One entry of `disk.rawBinaries`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RawBinary {
+    /// The file on the host, absolute.
+    pub local: PathBuf,
+    /// Where on the disk its first byte lies.
+    pub offset: ByteSize,
+    /// Where the template asks for it.
+    pub origin: String,
+}
+
+/// `mountIdentifier`: what fstab and the kernel command line name a partition by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MountIdentifier {
+    /// What the table says of the partition.
+    #[default]
+    PartUuid,
+    /// The UUID of the filesystem.
+    Uuid,
+    /// The partition's label in a GPT.
+    PartLabel,
 }
 
 impl Disk {
@@ -82,6 +108,8 @@ pub struct Partition {
     pub mount_point: Option<String>,
     /// Options for fstab; `defaults` when the template gives none.
     pub mount_options: String,
+    /// What fstab and the kernel command line name it by.
+    pub mount_identifier: MountIdentifier,
     /// Attribute bits of a GPT entry (UEFI specification, chapter 5; Discoverable Partitions Specification).
     pub attributes: u64,
     /// Whether it is the active partition of an MBR.
@@ -247,6 +275,17 @@ pub struct ArtifactSpec {
     pub compression: Compression,
 }
 
+/// One entry of `disk.artifacts` with `partition`: a copy of that partition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct PartitionArtifact {
+    /// The partition's id.
+    pub partition: String,
+    /// What its name ends in: `raw`, or the kind of filesystem that is in it.
+    pub ending: String,
+    /// How the file is compressed.
+    pub compression: Compression,
+}
+
 /// `disk.artifacts[].type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -277,6 +316,8 @@ pub enum ArtifactFormat {
     Tar,
     /// OCI image layout.
     Oci,
+    /// Open Virtualization Format, one file.
+    Ova,
     /// A tarball that WSL 2 imports.
     Wsl2,
     /// The whole system as an initramfs, with its kernel and command line beside it.

@@ -14,14 +14,14 @@ use serde::Serialize;
 
 pub use arch::Arch;
 pub use disk::{
-    ArtifactFormat, ArtifactSpec, Compression, Disk, DiskSize, Filesystem, Guid, LINUX_LVM, LINUX_RAID, Partition, PartitionTableKind,
-    PartitionType, Subvolume,
+    ArtifactFormat, ArtifactSpec, Compression, Disk, DiskSize, Filesystem, Guid, LINUX_LVM, LINUX_RAID, MountIdentifier, Partition,
+    PartitionArtifact, PartitionTableKind, PartitionType, RawBinary, Subvolume,
 };
 pub use packages::{
     Ecosystem, Exclude, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin, VersionRelation,
 };
 pub use system::{
-    AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, Group, InitramfsGenerator, Interface, Kernel, Network,
+    AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, FileSource, Group, InitramfsGenerator, Interface, Kernel, Network,
     NetworkBackend, Password, PasswordHash, Route, Services, System, User, WrittenFile,
 };
 
@@ -40,6 +40,8 @@ pub struct ImageSpec {
     pub disk: Option<Disk>,
     /// Output files, at least one.
     pub artifacts: Vec<ArtifactSpec>,
+    /// Output files that are copies of partitions.
+    pub partition_artifacts: Vec<PartitionArtifact>,
     /// What is installed and configured.
     pub system: System,
     /// All package repositories: the distribution's, then the template's.

@@ -29,6 +29,12 @@ pub struct System {
     pub package_languages: Option<String>,
     /// Whether the image is without the database of its packages, and has lists of them instead.
     pub remove_package_database: bool,
+    /// Whether what package managers of the RPM family keep below `/var/cache` stays in the image.
+    pub keep_package_cache: bool,
+    /// Whether users see no processes of others.
+    pub hide_processes: bool,
+    /// Whether systemd takes the first boot for one that asks for what the image leaves open.
+    pub enable_systemd_firstboot: bool,
     /// Groups, made before the users.
     pub groups: Vec<Group>,
     /// User accounts.
@@ -93,6 +99,8 @@ pub enum NetworkBackend {
 pub struct Interface {
     /// Its name, `enp1s0`, or a glob over names.
     pub name: String,
+    /// The hardware address that it is found by, instead of its name.
+    pub mac_address: Option<String>,
     /// Whether an IPv4 address is asked for by DHCP.
     pub dhcp4: bool,
     /// Whether an IPv6 address is asked for by DHCP.
@@ -191,11 +199,11 @@ pub enum PasswordHash {
 /// One entry of `additionalFiles`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AdditionalFile {
-    /// The file on the host, absolute.
-    pub local: PathBuf,
+    /// What is in it.
+    pub source: FileSource,
     /// Absolute path in the image.
     pub destination: String,
-    /// Permission bits; none: those of the local file.
+    /// Permission bits; none: those of the local file, 0644 for a text.
     pub mode: Option<u32>,
     /// Owner in the image.
     pub owner: String,
@@ -205,6 +213,15 @@ pub struct AdditionalFile {
     pub before_initramfs: bool,
     /// Where the template asks for it.
     pub origin: String,
+}
+
+/// What is in an additional file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum FileSource {
+    /// A file on the host, absolute.
+    Local(PathBuf),
+    /// The template's own text.
+    Text(String),
 }
 
 /// A text file that a setting of the template comes to; owned by root, for everybody to read.
@@ -282,6 +299,8 @@ pub struct Kernel {
     pub version: Option<String>,
     /// The kernel command line, without `root=`.
     pub cmdline: String,
+    /// `root=` as the template gives it, where that is not the root partition of the disk.
+    pub root: Option<String>,
     /// Kernel packages, also among the system's packages.
     pub packages: Vec<String>,
     /// Modules that the initramfs must include.

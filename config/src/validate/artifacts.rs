@@ -2,23 +2,34 @@
 
 use super::Context;
 use crate::diagnostic::{Code, Finding};
-use crate::layer::{self, ArtifactName, CompressionName, Layer, Located};
+use crate::layer::{self, ArtifactName, CompressionName, Layer, Located, Text};
 use crate::source::Origin;
-use crate::spec::{ArtifactFormat, ArtifactSpec, Compression, ImageType};
+use crate::spec::{ArtifactFormat, ArtifactSpec, Compression, Disk, Filesystem, ImageType, PartitionArtifact};
 
-/// Returns the output files: the usual one of the image type when the template names none.
-pub(crate) fn artifacts(layer: &Layer, cx: &mut Context<'_>) -> Vec<ArtifactSpec> {
+/// Returns the output files, and those that are copies of partitions: the usual one of the image type when the template names none.
+pub(crate) fn artifacts(layer: &Layer, disk: Option<&Disk>, cx: &mut Context<'_>) -> (Vec<ArtifactSpec>, Vec<PartitionArtifact>) {
     let given = layer.disk.as_ref().and_then(|disk| disk.artifacts.as_ref());
-    let mut artifacts = Vec::new();
+    let (mut artifacts, mut copies) = (Vec::new(), Vec::new());
     for artifact in given.map_or(&[][..], |list| list.value()) {
         let Some(spec) = self::artifact(artifact, cx) else { continue };
-        if artifacts.contains(&spec) {
+        let twice = match artifact.partition.as_ref() {
+            None if artifacts.contains(&spec) => true,
+            None => {
+                artifacts.push(spec);
+                false
+            }
+            Some(partition) => {
+                let Some(copy) = copy(spec, partition, artifact, disk, cx) else { continue };
+                let twice = copies.contains(&copy);
+                copies.extend((!twice).then_some(copy));
+                twice
+            }
+        };
+        if twice {
             cx.warn(artifact.origin, "disk.artifacts", "the same output file is asked for twice");
-        } else {
-            artifacts.push(spec);
         }
     }
-    if artifacts.is_empty() {
+    if artifacts.is_empty() && copies.is_empty() {
         let (format, compression) = match cx.image_type {
             ImageType::Raw | ImageType::Iso => (ArtifactFormat::Raw, Compression::None),
             ImageType::Container => (ArtifactFormat::Oci, Compression::None),
@@ -27,7 +38,39 @@ pub(crate) fn artifacts(layer: &Layer, cx: &mut Context<'_>) -> Vec<ArtifactSpec
         };
         artifacts.push(ArtifactSpec { format, compression });
     }
-    artifacts
+    (artifacts, copies)
+}
+
+/// Returns an output file that is a copy of a partition.
+fn copy(
+    spec: ArtifactSpec,
+    partition: &Located<Text>,
+    given: &Located<layer::Artifact>,
+    disk: Option<&Disk>,
+    cx: &mut Context<'_>,
+) -> Option<PartitionArtifact> {
+    let id = partition.value.0.trim();
+    // Without a disk there is something else to say first.
+    let disk = disk?;
+    let Some(found) = disk.partitions.iter().find(|one| one.id == id) else {
+        let finding = Finding::error(Code::InvalidValue, "the disk has no such partition").found(format!("`{id}`"));
+        let ids = disk.partitions.iter().map(|one| one.id.as_str());
+        cx.report(finding.allowed(ids), partition.origin, "disk.artifacts[].partition");
+        return None;
+    };
+    let ending = match (spec.format, found.filesystem) {
+        (ArtifactFormat::Raw, _) => "raw",
+        (ArtifactFormat::Ext4, Some(Filesystem::Ext4)) => "ext4",
+        (ArtifactFormat::Squashfs, Some(Filesystem::Squashfs)) => "squashfs",
+        _ => {
+            let message = format!("`{id}` does not hold that, and a copy of a partition has the bytes that the partition has");
+            let origin = given.format.as_ref().map_or(given.origin, |format| format.origin);
+            let finding = Finding::error(Code::Contradiction, message).allowed(["raw", "ext4 or squashfs where that is its `fsType`"]);
+            cx.report(finding, origin, "disk.artifacts[].type");
+            return None;
+        }
+    };
+    Some(PartitionArtifact { partition: id.to_owned(), ending: ending.to_owned(), compression: spec.compression })
 }
 
 fn artifact(given: &Located<layer::Artifact>, cx: &mut Context<'_>) -> Option<ArtifactSpec> {
@@ -46,6 +89,7 @@ fn artifact(given: &Located<layer::Artifact>, cx: &mut Context<'_>) -> Option<Ar
         ArtifactName::Tar if cx.image_type == ImageType::Wsl2 => ArtifactFormat::Wsl2,
         ArtifactName::Tar => ArtifactFormat::Tar,
         ArtifactName::Oci => ArtifactFormat::Oci,
+        ArtifactName::Ova => ArtifactFormat::Ova,
         ArtifactName::Initrd => ArtifactFormat::Initrd,
     };
     check_source(format, name.origin, cx);
@@ -69,7 +113,7 @@ fn check_source(format: ArtifactFormat, origin: Origin, cx: &mut Context<'_>) {
         ImageType::Iso => return,
         ImageType::Raw => (
             format != ArtifactFormat::Initrd,
-            &["raw", "qcow2", "vhd", "vhd-dynamic", "vhdx", "vmdk", "vmdk-stream", "vdi", "ext4", "squashfs", "tar", "oci"],
+            &["raw", "qcow2", "vhd", "vhd-dynamic", "vhdx", "vmdk", "vmdk-stream", "vdi", "ova", "ext4", "squashfs", "tar", "oci"],
         ),
         ImageType::Container => (BARE.contains(&format), &["oci", "tar", "squashfs", "ext4"]),
         ImageType::Wsl2 => (BARE.contains(&format) || format == ArtifactFormat::Wsl2, &["tar", "oci", "squashfs", "ext4"]),

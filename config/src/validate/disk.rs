@@ -1,11 +1,13 @@
 //! `disk`: the table, what its partitions are together, and the output files. One partition by itself is checked in
 //! [`super::partition`], where they lie in [`super::layout`].
 
-use super::{Context, diskless, layout, mbr, partition};
+use super::{Context, diskless, layout, mbr, partition, raw_binaries};
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, Layer, Located};
 use crate::source::Origin;
-use crate::spec::{Bootloader, BootloaderProvider, Disk, DiskSize, Filesystem, ImageType, Partition, PartitionTableKind, PartitionType};
+use crate::spec::{
+    Bootloader, BootloaderProvider, Disk, DiskSize, Filesystem, ImageType, MountIdentifier, Partition, PartitionTableKind, PartitionType,
+};
 use crate::units::ByteSize;
 
 /// Smallest file system with 32-bit FAT entries: 65,525 clusters of 512 bytes and its tables.
@@ -35,9 +37,25 @@ pub(crate) fn disk(layer: &Layer, bootloader: Option<Bootloader>, cx: &mut Conte
     }
     layout::check(&mut partitions, (table, size), disk.origin, cx);
     check_roles(&partitions, (table, bootloader), disk.origin, cx);
+    check_labels(&partitions, cx);
     let grows_at_first_boot = grows(disk, table, &partitions, cx);
+    let raw_binaries = raw_binaries::raw_binaries(disk, table, size, cx);
     let name = disk.name.as_ref().map_or_else(|| "disk".to_owned(), |name| name.value.0.clone());
-    Some(Disk { name, size, table, partitions: partitions.into_iter().map(|(partition, _)| partition).collect(), grows_at_first_boot })
+    let partitions = partitions.into_iter().map(|(partition, _)| partition).collect();
+    Some(Disk { name, size, table, partitions, grows_at_first_boot, raw_binaries })
+}
+
+/// Checks that a label that a partition is mounted by is that of no other.
+fn check_labels(partitions: &[(Partition, Origin)], cx: &mut Context<'_>) {
+    for (partition, origin) in partitions.iter().filter(|(one, _)| one.mount_identifier == MountIdentifier::PartLabel) {
+        let label = &partition.label;
+        let same = partitions.iter().filter(|(other, _)| other.label == *label).count();
+        if same > 1 {
+            let finding =
+                Finding::error(Code::Contradiction, format!("{same} partitions have the label `{label}`, that this one is mounted by"));
+            cx.report(finding.hint("give each its own `name`"), *origin, &format!("disk.partitions[{}].mountIdentifier", partition.id));
+        }
+    }
 }
 
 /// Returns the kind of the table: GPT unless the template says otherwise.

@@ -16,6 +16,7 @@ mod network;
 mod packages;
 mod partition;
 mod provisioning;
+mod raw_binaries;
 mod settings;
 mod system;
 mod unsupported;
@@ -148,7 +149,7 @@ pub(crate) fn validate(
     provisioning::apt_policy(layer, &mut repositories, &mut cx);
     let system = system::system(layer, (&name, &version), &mut cx);
     let disk = disk::disk(layer, system.bootloader, &mut cx);
-    let artifacts = artifacts::artifacts(layer, &mut cx);
+    let (artifacts, partition_artifacts) = artifacts::artifacts(layer, disk.as_ref(), &mut cx);
     let builder = builder(layer, &mut cx);
     let snapshot = snapshot(layer, &mut cx);
     let unsupported = std::mem::take(&mut cx.unsupported);
@@ -158,6 +159,7 @@ pub(crate) fn validate(
         target: Target { os: os.value().clone(), dist: dist.value().clone(), arch, image_type },
         disk,
         artifacts,
+        partition_artifacts,
         system,
         repositories,
         provider: provider.facts.clone(),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Context;
 use crate::diagnostic::{Code, Finding};
-use crate::layer::{self, Located, SystemConfig};
+use crate::layer::{self, Located, SystemConfig, Text};
 use crate::source::Origin;
 use crate::spec::{Interface, Network, NetworkBackend, Route};
 
@@ -34,7 +34,7 @@ fn interface(given: &Located<layer::Interface>, backend: NetworkBackend, cx: &mu
     let glob = if backend == NetworkBackend::SystemdNetworkd { "*?" } else { "" };
     let legal = |c: char| c.is_ascii_alphanumeric() || "_.-:@".contains(c) || glob.contains(c);
     // IFNAMSIZ of the kernel, without its end.
-    if name.value.0.is_empty() || name.value.0.len() > 15 || !name.value.0.chars().all(legal) {
+    if given.mac_address.is_none() && name.value.0.len() > 15 || name.value.0.is_empty() || !name.value.0.chars().all(legal) {
         let finding = Finding::error(Code::InvalidValue, "not the name of a network interface").found(format!("`{}`", name.value.0));
         cx.report(finding.allowed(["eth0", "enp1s0"]), name.origin, &field);
     }
@@ -57,7 +57,20 @@ fn interface(given: &Located<layer::Interface>, backend: NetworkBackend, cx: &mu
         let finding = Finding::error(Code::MissingField, "the interface gets no address");
         cx.report(finding.hint("write `dhcp4: true`, or give `addresses`"), given.origin, &field);
     }
-    Some(Interface { name: name.value.0.clone(), dhcp4, dhcp6, addresses, routes, nameservers })
+    let mac_address = given.mac_address.as_ref().and_then(|given| mac_address(given, &field, cx));
+    Some(Interface { name: name.value.0.clone(), mac_address, dhcp4, dhcp6, addresses, routes, nameservers })
+}
+
+/// Checks a hardware address; both families' configuration takes it in lower case with colons.
+fn mac_address(given: &Located<Text>, field: &str, cx: &mut Context<'_>) -> Option<String> {
+    let text = given.value.0.trim().to_ascii_lowercase().replace('-', ":");
+    let bytes: Vec<&str> = text.split(':').collect();
+    if bytes.len() == 6 && bytes.iter().all(|byte| byte.len() == 2 && byte.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+        return Some(text);
+    }
+    let finding = Finding::error(Code::InvalidValue, "not a hardware address").found(format!("`{}`", given.value.0));
+    cx.report(finding.allowed(["52:54:00:12:34:56"]), given.origin, &format!("{field}.macAddress"));
+    None
 }
 
 fn route(given: &Located<layer::Route>, field: &str, cx: &mut Context<'_>) -> Option<Route> {

@@ -5,7 +5,9 @@ use super::disk::SMALLEST_FAT32;
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, FilesystemName, Located, Text};
 use crate::source::Origin;
-use crate::spec::{Arch, DiskSize, Filesystem, Guid, LINUX_LVM, LINUX_RAID, Partition, PartitionTableKind, PartitionType, Subvolume};
+use crate::spec::{
+    Arch, DiskSize, Filesystem, Guid, LINUX_LVM, LINUX_RAID, MountIdentifier, Partition, PartitionTableKind, PartitionType, Subvolume,
+};
 use crate::units::ByteSize;
 
 /// Partition types by the names that templates use.
@@ -87,6 +89,7 @@ pub(crate) fn partition(
     }
     Partition {
         mount_options: mount_options(given.mount_options.as_ref(), &format!("{field}.mountOptions"), cx),
+        mount_identifier: mount_identifier(given, (table, filesystem), &label, &field, cx),
         attributes,
         active,
         logical,
@@ -255,7 +258,7 @@ fn filesystem(
         return None;
     }
     let small = size.is_some_and(|size| size < SMALLEST_FAT32);
-    let filesystem = match *name.value() {
+    Some(match *name.value() {
         FilesystemName::Fat32 => Filesystem::Fat32,
         FilesystemName::Fat16 => Filesystem::Fat16,
         FilesystemName::Vfat if small => Filesystem::Fat16,
@@ -269,15 +272,7 @@ fn filesystem(
         FilesystemName::Squashfs => Filesystem::Squashfs,
         FilesystemName::Erofs => Filesystem::Erofs,
         FilesystemName::LinuxSwap | FilesystemName::Swap => Filesystem::Swap,
-    };
-    if filesystem == Filesystem::F2fs {
-        cx.unsupported(
-            name.origin,
-            field,
-            "f2fs cannot be filled without privilege: its tool takes files from a folder only; use `ext4`, `xfs` or `btrfs`",
-        );
-    }
-    Some(filesystem)
+    })
 }
 
 fn mount_point(given: Option<&Located<String>>, filesystem: Option<Filesystem>, field: &str, cx: &mut Context<'_>) -> Option<String> {
@@ -318,6 +313,30 @@ fn filesystem_label(
         cx.report(finding.found(format!("`{}`", label.value.0)), label.origin, &format!("{field}.fsLabel"));
     }
     Some(label.value.0.clone())
+}
+
+/// Returns what fstab names a partition by, and checks that there is such a thing.
+fn mount_identifier(
+    given: &layer::Partition,
+    (table, filesystem): (PartitionTableKind, Option<Filesystem>),
+    label: &str,
+    field: &str,
+    cx: &mut Context<'_>,
+) -> MountIdentifier {
+    let Some(identifier) = &given.mount_identifier else { return MountIdentifier::default() };
+    let (message, hint) = match (*identifier.value(), table, filesystem) {
+        (MountIdentifier::Uuid, _, None) => ("a partition without a filesystem has no UUID", "give `fsType`, or leave it out"),
+        (MountIdentifier::Uuid, _, Some(Filesystem::Squashfs)) => ("a squashfs has no UUID", "use `partuuid` or `partlabel`"),
+        (MountIdentifier::PartLabel, PartitionTableKind::Mbr, _) => {
+            ("partitions of an MBR have no labels", "use `partuuid` or `uuid`, or `partitionTableType: gpt`")
+        }
+        (MountIdentifier::PartLabel, ..) if !label.chars().all(|c| c.is_ascii_alphanumeric() || "_.-+:@".contains(c)) => {
+            ("a kernel command line cannot name this partition's label", "use letters, digits and `_.-+:@` in `name`")
+        }
+        (known, ..) => return known,
+    };
+    cx.report(Finding::error(Code::Contradiction, message).hint(hint), identifier.origin, &format!("{field}.mountIdentifier"));
+    *identifier.value()
 }
 
 fn mount_options(given: Option<&Located<Text>>, field: &str, cx: &mut Context<'_>) -> String {

@@ -6,7 +6,9 @@ use super::{Context, system};
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, Located, ProvisioningStage, SystemConfig, Text};
 use crate::source::Origin;
-use crate::spec::{AdditionalFile, Command, Ecosystem, ImageType, PackageRequest, Repository, RepositoryLocation, System, WrittenFile};
+use crate::spec::{
+    AdditionalFile, Command, Ecosystem, FileSource, ImageType, PackageRequest, Repository, RepositoryLocation, System, WrittenFile,
+};
 
 /// Where cloud-init looks for data before it asks anybody.
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
@@ -38,7 +40,15 @@ fn local_file(local: &Located<String>, (destination, mode): (String, u32), field
     }
     let root = || "root".to_owned();
     let origin = cx.origin(local.origin);
-    Some(AdditionalFile { local: path, destination, mode: Some(mode), owner: root(), group: root(), before_initramfs: false, origin })
+    Some(AdditionalFile {
+        source: FileSource::Local(path),
+        destination,
+        mode: Some(mode),
+        owner: root(),
+        group: root(),
+        before_initramfs: false,
+        origin,
+    })
 }
 
 fn cloud_init(given: &SystemConfig, (image, version): (&str, &str), system: &mut System, cx: &mut Context<'_>) {
@@ -185,17 +195,18 @@ fn dkms(given: &SystemConfig, system: &mut System, cx: &mut Context<'_>) {
 
 /// Returns the command that compiles all modules for all kernels of the image, and fails when one of `wanted` is not there for one.
 fn compile_modules(wanted: &[(&str, &str)]) -> String {
-    let check = match wanted {
-        [] => "  [ -n \"$(dkms status -k \"$kernel\" | grep ': installed')\" ] || { echo \"DKMS compiled no module for kernel $kernel\" >&2; exit 1; }\n".to_owned(),
-        wanted => wanted
-            .iter()
-            .map(|(name, version)| {
-                format!("  dkms status -m {name} -v {version} -k \"$kernel\" | grep -q ': installed' || {{ echo \"DKMS compiled no {name}/{version} for kernel $kernel\" >&2; exit 1; }}\n")
-            })
-            .collect(),
+    // grep reads to the end: a pipe that it closes early would count as a failure of dkms.
+    let check = |arguments: &str, what: &str| {
+        format!(
+            "  dkms status {arguments}-k \"$kernel\" | grep ': installed' > /dev/null || {{ echo \"DKMS compiled no {what} for kernel $kernel\" >&2; exit 1; }}\n"
+        )
+    };
+    let checks: String = match wanted {
+        [] => check("", "module"),
+        wanted => wanted.iter().map(|(name, version)| check(&format!("-m {name} -v {version} "), &format!("{name}/{version}"))).collect(),
     };
     format!(
-        "for folder in /lib/modules/*/; do\n  kernel=$(basename \"$folder\")\n  [ -e \"$folder/kernel\" ] || continue\n  dkms autoinstall -k \"$kernel\"\n{check}done\n"
+        "kernel=\nfor folder in /lib/modules/*/kernel; do\n  [ -d \"$folder\" ] || continue\n  kernel=$(basename \"$(dirname \"$folder\")\")\n  dkms autoinstall -k \"$kernel\"\n{checks}done\n[ -n \"$kernel\" ] || {{ echo \"no kernel to compile modules for\" >&2; exit 1; }}\n"
     )
 }
 

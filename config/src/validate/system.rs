@@ -8,8 +8,8 @@ use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, BootTypeName, FileStage, FilesystemName, Layer, Located, ProviderName, SystemConfig, Text};
 use crate::source::Origin;
 use crate::spec::{
-    AdditionalFile, Arch, BootType, Bootloader, BootloaderProvider, Ecosystem, ImageType, InitramfsGenerator, Kernel, PackageRequest,
-    PartitionType, System,
+    AdditionalFile, Arch, BootType, Bootloader, BootloaderProvider, Ecosystem, FileSource, ImageType, InitramfsGenerator, Kernel,
+    PackageRequest, PartitionType, System,
 };
 
 /// Most files that one folder of `additionalFiles` may hold.
@@ -38,6 +38,9 @@ pub(crate) fn system(layer: &Layer, (image_name, version): (&str, &str), cx: &mu
         hostname: hostname(given, cx),
         locale: settings::locale(given, cx),
         timezone: settings::timezone(given, cx),
+        keep_package_cache: given.keep_package_cache.as_ref().is_some_and(|keep| *keep.value()),
+        hide_processes: hide_processes(given, cx),
+        enable_systemd_firstboot: given.enable_systemd_firstboot.as_ref().is_some_and(|enable| *enable.value()),
         groups: given.groups.iter().flat_map(|groups| &groups.0).filter_map(|one| accounts::group(one, cx)).collect(),
         users: given.users.iter().flat_map(|users| &users.0).filter_map(|one| accounts::user(one, cx)).collect(),
         services: settings::services(given, cx),
@@ -81,6 +84,16 @@ fn remove_package_database(given: &SystemConfig, cx: &mut Context<'_>) -> bool {
     true
 }
 
+/// Returns whether `/proc` hides processes. fstab says so, which only the system of a disk reads.
+fn hide_processes(given: &SystemConfig, cx: &mut Context<'_>) -> bool {
+    let Some(hide) = given.hide_processes.as_ref().filter(|hide| *hide.value()) else { return false };
+    if cx.image_type != ImageType::Raw {
+        let message = format!("an image of type `{}` has no fstab of its own that could say how /proc is mounted", cx.image_type.name());
+        cx.error(Code::Contradiction, hide.origin, "systemConfig.hideProcesses", message);
+    }
+    true
+}
+
 fn hostname(given: &SystemConfig, cx: &mut Context<'_>) -> Option<String> {
     let hostname = given.hostname.as_ref().filter(|hostname| !hostname.value.0.is_empty())?;
     let text = &hostname.value.0;
@@ -105,6 +118,9 @@ fn bootloader(layer: &Layer, given: &SystemConfig, cx: &mut Context<'_>) -> Opti
     }
     let boot = given.bootloader.as_ref();
     let boot_type = boot.and_then(|boot| boot.boot_type.as_ref());
+    if boot_type.is_some_and(|boot_type| *boot_type.value() == BootTypeName::None) {
+        return None;
+    }
     let provider = boot.and_then(|boot| boot.provider.as_ref());
     let legacy = boot_type.filter(|boot_type| *boot_type.value() == BootTypeName::Legacy);
     let is_systemd_boot = provider.is_none_or(|provider| *provider.value() == ProviderName::SystemdBoot);
@@ -118,8 +134,8 @@ fn bootloader(layer: &Layer, given: &SystemConfig, cx: &mut Context<'_>) -> Opti
             let finding = Finding::error(Code::Contradiction, format!("machines of {} have no BIOS firmware", cx.arch));
             cx.report(finding.hint("use `bootType: efi`"), legacy.origin, field);
         } else if cx.provider.facts.grub_bios_packages.is_empty() {
-            let reason = format!("{} has no packages with GRUB for BIOS firmware; use `efi`", cx.provider.facts.display_name);
-            cx.unsupported(legacy.origin, field, reason);
+            let message = format!("{} has no packages with GRUB for BIOS firmware", cx.provider.facts.display_name);
+            cx.report(Finding::error(Code::Contradiction, message).hint("use `bootType: efi`"), legacy.origin, field);
         }
     }
     let partitions = layer.disk.as_ref().and_then(|disk| disk.partitions.as_ref()).map_or(&[][..], |partitions| partitions.value());
@@ -176,14 +192,26 @@ fn kernel(
     }
     let systemd_boot = bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::SystemdBoot);
     let uki = kernel.uki.as_ref().map(|uki| (*uki.value(), uki.origin));
-    if let Some((true, origin)) = uki.filter(|_| !systemd_boot && bootloader.is_some()) {
-        let reason = "GRUB starts separate kernels only so far; leave `uki` out, or use `provider: systemd-boot`";
-        cx.unsupported(origin, "systemConfig.kernel.uki", reason);
+    if let Some((true, origin)) = uki.filter(|_| bootloader.is_some_and(|bootloader| bootloader.boot_type.has_bios())) {
+        let finding =
+            Finding::error(Code::Contradiction, "a unified kernel image is a program for UEFI firmware, and this disk starts on BIOS, too");
+        cx.report(finding.hint("leave `uki` out, or use `bootType: efi`"), origin, "systemConfig.kernel.uki");
+    }
+    if uki.is_some_and(|(uki, _)| uki) && bootloader.is_some() && !systemd_boot {
+        // Its stub is what a unified image begins with, whatever starts it.
+        for (_, names) in cx.provider.facts.bootloader_packages.iter().filter(|(provider, _)| *provider == BootloaderProvider::SystemdBoot)
+        {
+            for name in names {
+                add_package(packages, name, given.kernel.as_ref().map_or(cx.root, |kernel| kernel.origin), cx);
+            }
+        }
     }
     let text = |value: &Option<Located<Text>>| value.as_ref().map(|text| text.value.0.trim().to_owned()).filter(|text| !text.is_empty());
+    let (cmdline, root) = command_line(layer, kernel, cx);
     Some(Kernel {
         version: text(&kernel.version),
-        cmdline: command_line(layer, kernel, cx),
+        cmdline,
+        root,
         packages: kernel_packages,
         extra_modules: modules(layer, kernel, cx),
         initramfs,
@@ -214,14 +242,14 @@ fn kernel_packages(kernel: &layer::Kernel, packages: &mut Vec<PackageRequest>, c
     names
 }
 
-/// Returns the kernel command line without `root=`, which `oic` writes itself.
-fn command_line(layer: &Layer, kernel: &layer::Kernel, cx: &mut Context<'_>) -> String {
-    let Some(cmdline) = &kernel.cmdline else { return String::new() };
+/// Returns the kernel command line without `root=`, and that apart where it is not the partition that `oic` would name.
+fn command_line(layer: &Layer, kernel: &layer::Kernel, cx: &mut Context<'_>) -> (String, Option<String>) {
+    let Some(cmdline) = &kernel.cmdline else { return (String::new(), None) };
     let field = "systemConfig.kernel.cmdline";
     if cmdline.value.0.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
         cx.error(Code::InvalidValue, cmdline.origin, field, "a kernel command line has no control characters");
     }
-    let mut words = Vec::new();
+    let (mut words, mut other) = (Vec::new(), None);
     for word in cmdline.value.0.split_ascii_whitespace() {
         let Some(root) = word.strip_prefix("root=") else {
             words.push(word);
@@ -231,11 +259,13 @@ fn command_line(layer: &Layer, kernel: &layer::Kernel, cx: &mut Context<'_>) -> 
             let message = format!("`{word}` is left out of the command line: oic finds the root partition by itself");
             cx.warn(cmdline.origin, field, message);
         } else {
-            let reason = format!("`{word}` is not the partition that is mounted at `/`; leave `root=` out, oic writes it");
-            cx.unsupported(cmdline.origin, field, reason);
+            let message = format!("the kernel is told `{word}`, and nothing checks that this is the disk's partition at `/`");
+            let finding = Finding::warning(Code::Notice, message).hint("leave `root=` out, oic finds the root partition by itself");
+            cx.report(finding, cmdline.origin, field);
+            other = Some(root.to_owned());
         }
     }
-    words.join(" ")
+    (words.join(" "), other)
 }
 
 /// Tells whether `root` names the root partition by one of its labels.
@@ -286,10 +316,11 @@ pub(super) fn destination(text: &str, origin: Origin, field: &str, cx: &mut Cont
 }
 
 fn files(given: &Located<layer::AdditionalFile>, cx: &mut Context<'_>) -> Vec<AdditionalFile> {
-    let (Some(local), Some(target)) = (&given.local, &given.destination) else { return Vec::new() };
+    let Some(target) = &given.destination else { return Vec::new() };
     let field = format!("systemConfig.additionalFiles[{}]", target.value());
     let Some(mut destination) = destination(target.value(), target.origin, &format!("{field}.final"), cx) else { return Vec::new() };
     let mode = mode(given, &field, cx);
+    let Some(local) = source(given, &field, cx) else { return written(given, destination, mode, cx).into_iter().collect() };
     let path = cx.sources.resolve_path(local.origin, local.value());
     if cx.is_placeholder(local.value(), local.origin, &format!("{field}.local")) {
         return Vec::new();
@@ -306,25 +337,70 @@ fn files(given: &Located<layer::AdditionalFile>, cx: &mut Context<'_>) -> Vec<Ad
     if destination.ends_with('/') && path.is_file() {
         destination.push_str(&path.file_name().unwrap_or_default().to_string_lossy());
     }
-    let owner = |value: &Option<Located<Text>>| value.as_ref().map_or_else(|| "root".to_owned(), |text| text.value.0.clone());
+    let (owner, group) = owners(given, &field, cx);
+    let before_initramfs = given.stage.as_ref().is_some_and(|stage| *stage.value() == FileStage::PreInitramfs);
+    let origin = cx.origin(given.origin);
+    let base = destination.trim_end_matches('/').to_owned();
+    let entry = |(local, inside): (PathBuf, PathBuf)| AdditionalFile {
+        source: FileSource::Local(local),
+        destination: if inside.as_os_str().is_empty() { base.clone() } else { format!("{base}/{}", inside.display()) },
+        mode,
+        owner: owner.clone(),
+        group: group.clone(),
+        before_initramfs,
+        origin: origin.clone(),
+    };
+    found.into_iter().map(entry).collect()
+}
+
+/// Returns the local file that an entry names, none for one that has its text.
+fn source<'g>(given: &'g Located<layer::AdditionalFile>, field: &str, cx: &mut Context<'_>) -> Option<&'g Located<String>> {
+    match (&given.local, &given.content) {
+        (Some(_), Some(content)) => {
+            let message = "a file has either `local` or `content`, and here are both";
+            cx.error(Code::Contradiction, content.origin, &format!("{field}.content"), message);
+        }
+        (None, None) => {
+            let finding = Finding::error(Code::MissingField, "`local` is missing");
+            cx.report(
+                finding.hint("`local`: a file of this machine, or `content`: the text itself"),
+                given.origin,
+                &format!("{field}.local"),
+            );
+        }
+        _ => {}
+    }
+    given.local.as_ref()
+}
+
+/// Returns a file whose text the template has.
+fn written(given: &Located<layer::AdditionalFile>, destination: String, mode: Option<u32>, cx: &mut Context<'_>) -> Option<AdditionalFile> {
+    let content = given.content.as_ref()?;
+    let field = format!("systemConfig.additionalFiles[{destination}]");
+    if destination.ends_with('/') {
+        cx.error(Code::InvalidValue, content.origin, &field, "a file that has its text here needs a name, and `final` is a folder");
+    }
+    let (owner, group) = owners(given, &field, cx);
+    Some(AdditionalFile {
+        source: FileSource::Text(content.value.0.clone()),
+        destination,
+        mode,
+        owner,
+        group,
+        before_initramfs: given.stage.as_ref().is_some_and(|stage| *stage.value() == FileStage::PreInitramfs),
+        origin: cx.origin(given.origin),
+    })
+}
+
+/// Returns owner and group of a file.
+fn owners(given: &layer::AdditionalFile, field: &str, cx: &mut Context<'_>) -> (String, String) {
     for (key, name) in [("owner", &given.owner), ("group", &given.group)] {
         if let Some(name) = name.as_ref().filter(|name| name.value.0.parse::<u32>().is_err()) {
             accounts::account_name(&name.value.0, name.origin, &format!("{field}.{key}"), key, cx);
         }
     }
-    let before_initramfs = given.stage.as_ref().is_some_and(|stage| *stage.value() == FileStage::PreInitramfs);
-    let origin = cx.origin(given.origin);
-    let base = destination.trim_end_matches('/').to_owned();
-    let entry = |(local, inside): (PathBuf, PathBuf)| AdditionalFile {
-        local,
-        destination: if inside.as_os_str().is_empty() { base.clone() } else { format!("{base}/{}", inside.display()) },
-        mode,
-        owner: owner(&given.owner),
-        group: owner(&given.group),
-        before_initramfs,
-        origin: origin.clone(),
-    };
-    found.into_iter().map(entry).collect()
+    let owner = |value: &Option<Located<Text>>| value.as_ref().map_or_else(|| "root".to_owned(), |text| text.value.0.clone());
+    (owner(&given.owner), owner(&given.group))
 }
 
 fn mode(given: &layer::AdditionalFile, field: &str, cx: &mut Context<'_>) -> Option<u32> {

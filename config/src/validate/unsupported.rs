@@ -64,7 +64,8 @@ fn encryption(layer: &Layer, cx: &mut Context<'_>) {
 /// What only an installer does.
 fn installer(layer: &Layer, cx: &mut Context<'_>) {
     if let Some(list) = &layer.sbom_package_metadata {
-        let reason = "package descriptions are made by oic itself; leave it out";
+        let reason =
+            "what an installer says of the packages that it installs belongs to an installer; leave it out, oic writes an SBOM anyway";
         cx.unsupported(list.origin, "sbomPackageMetadata", reason);
     }
     let has_no_installer = cx.image_type != ImageType::Iso;

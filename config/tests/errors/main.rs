@@ -1,5 +1,6 @@
 //! What users read when a template is wrong: every message, word for word.
 
+mod images;
 mod system;
 mod types;
 
@@ -122,7 +123,7 @@ fn unknown_fields_and_values() {
     error[unknown-field]: unknown field `hostnmae`
       at t.yml:4:3
       field: systemConfig.hostnmae
-      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network, proxy, provisioning, cloudInit, aptPolicy, dkms, installerPayload
+      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, keepPackageCache, hideProcesses, enableSystemdFirstboot, additionalFiles, configurations, kernel, fde, network, proxy, provisioning, cloudInit, aptPolicy, dkms, installerPayload
       hint: did you mean `hostname`?
     ");
     insta::assert_snapshot!(after_head("disk:\n  partitionTableType: gtp\n"), @r##"
@@ -523,7 +524,7 @@ fn assignments() {
     error[unknown-field]: unknown field `sise`
       at command line
       field: disk.sise
-      allowed: name, path, artifacts, size, maxSize, partitionTableType, partitions, selectionPolicy, extendLastPartitionToFillDisk
+      allowed: name, path, artifacts, size, maxSize, partitionTableType, partitions, rawBinaries, selectionPolicy, extendLastPartitionToFillDisk
       hint: did you mean `size`?
     ");
     insta::assert_snapshot!(set("disk.partitions[nowhere].fsType=ext4"), @r##"

@@ -70,7 +70,7 @@ fn images_without_a_disk() {
     error[contradiction]: an initramfs of the whole system is what `imageType: img` makes
       at t.yml:3:27
       field: disk.artifacts[].type
-      allowed: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi, ext4, squashfs, tar, oci
+      allowed: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi, ova, ext4, squashfs, tar, oci
     ");
 }
 

@@ -21,14 +21,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oic_config::spec::{ArtifactFormat, ArtifactSpec, Compression};
+use oic_config::spec::{ArtifactFormat, ArtifactSpec, Compression, Disk, PartitionArtifact};
 use oic_disk_formats::{self as disk_formats, Format, SparseFile, Stamp};
 use rayon::prelude::*;
 
+use crate::disk::layout::Layout;
 use bare::{BareError, BareRoot};
 
 /// Every format.
-const ALL: [ArtifactFormat; 14] = [
+const ALL: [ArtifactFormat; 15] = [
     ArtifactFormat::Raw,
     ArtifactFormat::Qcow2,
     ArtifactFormat::Vhd,
@@ -37,6 +38,7 @@ const ALL: [ArtifactFormat; 14] = [
     ArtifactFormat::Vmdk,
     ArtifactFormat::VmdkStream,
     ArtifactFormat::Vdi,
+    ArtifactFormat::Ova,
     ArtifactFormat::Ext4,
     ArtifactFormat::Squashfs,
     ArtifactFormat::Tar,
@@ -60,6 +62,12 @@ pub enum ArtifactError {
     NoSource {
         /// The format.
         format: ArtifactFormat,
+    },
+    /// There is no such partition.
+    #[error("there is no partition `{id}` to make an output file of")]
+    NoPartition {
+        /// Its id.
+        id: String,
     },
     /// A root filesystem cannot be written.
     #[error(transparent)]
@@ -88,6 +96,7 @@ pub fn disk_format(format: ArtifactFormat) -> Option<Format> {
         ArtifactFormat::Vmdk => Some(Format::Vmdk),
         ArtifactFormat::VmdkStream => Some(Format::VmdkStream),
         ArtifactFormat::Vdi => Some(Format::Vdi),
+        ArtifactFormat::Ova => Some(Format::Ova),
         ArtifactFormat::Ext4 | ArtifactFormat::Squashfs | ArtifactFormat::Tar | ArtifactFormat::Oci => None,
         ArtifactFormat::Wsl2 | ArtifactFormat::Initrd => None,
     }
@@ -117,6 +126,7 @@ fn suffix(format: ArtifactFormat) -> &'static str {
         ArtifactFormat::Vmdk => ".vmdk",
         ArtifactFormat::VmdkStream => "-stream.vmdk",
         ArtifactFormat::Vdi => ".vdi",
+        ArtifactFormat::Ova => ".ova",
         ArtifactFormat::Ext4 => ".ext4",
         ArtifactFormat::Squashfs => ".squashfs",
         ArtifactFormat::Tar => ".tar",
@@ -189,6 +199,35 @@ pub fn emit_all(
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Makes the output files that are copies of partitions, and returns their names.
+///
+/// # Errors
+/// Fails when files cannot be read or written.
+pub fn copy_partitions(
+    raw: &Path,
+    disk: &Disk,
+    layout: &Layout,
+    specs: &[PartitionArtifact],
+    folder: &Path,
+    base: &str,
+) -> Result<Vec<String>, ArtifactError> {
+    let one = |spec: &PartitionArtifact| {
+        let compression = compression(spec.compression);
+        let ending = compression.map(|compression| format!(".{}", compression.extension())).unwrap_or_default();
+        let name = format!("{base}-{}.{}{ending}", spec.partition, spec.ending);
+        let found = disk.partitions.iter().zip(&layout.partitions).find(|(partition, _)| partition.id == spec.partition);
+        let Some((_, placed)) = found else { return Err(ArtifactError::NoPartition { id: spec.partition.clone() }) };
+        let failed = |source| ArtifactError::Io { operation: "read", path: raw.to_owned(), source };
+        let part = SparseFile::open(raw).map_err(failed)?.part(placed.start, placed.size);
+        place(&folder.join(&name), |output| match compression {
+            Some(compression) => disk_formats::compress(&part, compression, output),
+            None => disk_formats::write(&part, Format::Raw, &Stamp::new(&part, 0, "")?, output),
+        })?;
+        Ok(name)
+    };
+    specs.par_iter().map(one).collect()
 }
 
 /// Makes the output files of one container, all but the raw disk itself.

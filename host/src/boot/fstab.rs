@@ -1,17 +1,20 @@
 //! `/etc/fstab`, by the identities that [`crate::disk::identity`] gives.
 
-use oic_config::spec::{Disk, Filesystem, Partition};
+use oic_config::spec::{Disk, Filesystem, MountIdentifier, Partition};
 
 use crate::disk::identity::ImageIdentity;
 
-/// Returns the table for all partitions and subvolumes that the system mounts, and swap.
+/// How `/proc` is mounted where users are not to see the processes of others: as the Azure Linux toolkit writes it.
+const HIDDEN_PROCESSES: &str = "proc /proc proc rw,nosuid,nodev,noexec,relatime,hidepid=2 0 0\n";
+
+/// Returns the table for all partitions and subvolumes that the system mounts, `/proc` where it hides processes, and swap.
 #[must_use]
-pub fn render(disk: &Disk, identity: &ImageIdentity) -> String {
+pub fn render(disk: &Disk, identity: &ImageIdentity, hide_processes: bool) -> String {
     let last = disk.partitions.len().saturating_sub(1);
     let mut lines: Vec<(String, String)> = Vec::new();
     for (index, partition) in disk.partitions.iter().enumerate() {
         let grows = disk.grows_at_first_boot && index == last;
-        let source = format!("PARTUUID={}", identity.partuuid(disk, &partition.id));
+        let source = identifier(disk, identity, partition);
         lines.extend(swap(partition, &source));
         lines.extend(line(partition, &source, (partition.mount_point.as_deref(), &partition.mount_options), None, grows));
         for (number, subvolume) in partition.subvolumes.iter().enumerate() {
@@ -19,9 +22,19 @@ pub fn render(disk: &Disk, identity: &ImageIdentity) -> String {
             lines.extend(line(partition, &source, mounted, Some(&subvolume.name), grows && number == 0));
         }
     }
+    lines.extend(hide_processes.then(|| ("/proc".to_owned(), HIDDEN_PROCESSES.to_owned())));
     // Parents are mounted before what is in them; swap comes last.
     lines.sort();
     lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Returns what names a partition, as the template wants it named.
+fn identifier(disk: &Disk, identity: &ImageIdentity, partition: &Partition) -> String {
+    match partition.mount_identifier {
+        MountIdentifier::PartUuid => format!("PARTUUID={}", identity.partuuid(disk, &partition.id)),
+        MountIdentifier::Uuid => format!("UUID={}", identity.filesystem_text(partition)),
+        MountIdentifier::PartLabel => format!("PARTLABEL={}", partition.label),
+    }
 }
 
 fn swap(partition: &Partition, source: &str) -> Option<(String, String)> {
@@ -72,13 +85,15 @@ fn kind(filesystem: Filesystem) -> Option<(&'static str, u32)> {
     })
 }
 
-/// Returns the kernel's arguments for the root partition, writable from the start on where it can be written at all.
+/// Returns the kernel's arguments for the root partition, writable from the start on where it can be written at all. The template's
+/// own `root=` wins.
 #[must_use]
-pub fn root_argument(disk: &Disk, identity: &ImageIdentity) -> Option<String> {
+pub fn root_argument(disk: &Disk, identity: &ImageIdentity, own: Option<&str>) -> Option<String> {
     let (root, subvolume) = disk.holder("/")?;
     let access = if root.filesystem.is_some_and(Filesystem::is_read_only) { "ro" } else { "rw" };
     let subvolume = subvolume.map(|subvolume| format!(" rootflags=subvol={}", subvolume.name)).unwrap_or_default();
-    Some(format!("root=PARTUUID={} {access}{subvolume}", identity.partuuid(disk, &root.id)))
+    let source = own.map_or_else(|| identifier(disk, identity, root), str::to_owned);
+    Some(format!("root={source} {access}{subvolume}"))
 }
 
 #[cfg(test)]
@@ -104,6 +119,7 @@ mod tests {
             filesystem_label: None,
             mount_point: mount_point.map(str::to_owned),
             mount_options: options.to_owned(),
+            mount_identifier: MountIdentifier::default(),
             attributes: 0,
             active: false,
             logical: false,
@@ -121,12 +137,28 @@ mod tests {
             table: PartitionTableKind::Gpt,
             partitions,
             grows_at_first_boot: false,
+            raw_binaries: Vec::new(),
         };
         let identity = ImageIdentity::new("test");
         let (esp, swap, root) = (identity.partition("esp"), identity.partition("swap"), identity.partition("root"));
         let expected =
             format!("PARTUUID={root} / ext4 noatime 0 1\nPARTUUID={esp} /boot/efi vfat umask=0077 0 2\nPARTUUID={swap} none swap sw 0 0\n");
-        assert_eq!(render(&disk, &identity), expected);
-        assert_eq!(root_argument(&disk, &identity).unwrap(), format!("root=PARTUUID={root} rw"));
+        assert_eq!(render(&disk, &identity, false), expected);
+        assert_eq!(root_argument(&disk, &identity, None).unwrap(), format!("root=PARTUUID={root} rw"));
+        assert_eq!(root_argument(&disk, &identity, Some("/dev/nfs")).unwrap(), "root=/dev/nfs rw");
+
+        let mut disk = disk;
+        disk.partitions[0].mount_identifier = MountIdentifier::Uuid;
+        disk.partitions[1].mount_identifier = MountIdentifier::Uuid;
+        disk.partitions[2].mount_identifier = MountIdentifier::PartLabel;
+        let (volume, swap) = (identity.fat_volume("esp"), identity.filesystem("swap"));
+        let expected = format!(
+            "PARTLABEL=root / ext4 noatime 0 1\nUUID={:04X}-{:04X} /boot/efi vfat umask=0077 0 2\n\
+             proc /proc proc rw,nosuid,nodev,noexec,relatime,hidepid=2 0 0\nUUID={swap} none swap sw 0 0\n",
+            volume >> 16,
+            volume & 0xffff
+        );
+        assert_eq!(render(&disk, &identity, true), expected);
+        assert_eq!(root_argument(&disk, &identity, None).unwrap(), "root=PARTLABEL=root rw");
     }
 }

@@ -79,7 +79,7 @@ pub fn trees(input: &BootInput<'_>, place: KernelPlace<'_>) -> Result<BootTrees,
 }
 
 /// Makes the unified kernel image of a kernel, as a file in the work folder.
-fn unified(input: &BootInput<'_>, kernel: &BootKernel, name: &str) -> Result<Content, BootError> {
+pub(super) fn unified(input: &BootInput<'_>, kernel: &BootKernel, name: &str) -> Result<Content, BootError> {
     let stub_path = format!("/usr/lib/systemd/boot/efi/linux{}.efi.stub", EfiNames::of(input.arch).suffix);
     let stub = super::read(required(input.root, &stub_path, "systemd-boot-efi")?, &stub_path)?;
     let initramfs = kernel.initramfs.as_ref().map(|path| required(input.root, path, "initramfs-tools").cloned()).transpose()?;

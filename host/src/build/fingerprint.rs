@@ -12,7 +12,10 @@ use std::{
     path::Path,
 };
 
-use oic_config::spec::{AdditionalFile, Command, ImageSpec, Repository, RepositoryKey, RepositoryLocation, System, User};
+use oic_config::spec::{
+    AdditionalFile, ArtifactSpec, Command, Disk, FileSource, ImageSpec, PartitionArtifact, RawBinary, Repository, RepositoryKey,
+    RepositoryLocation, System, User,
+};
 use oic_protocol::AccountPassword;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -47,10 +50,10 @@ impl Inputs {
     pub(super) fn of(spec: &ImageSpec, image: &LockedImage, tools: &[&LockedTools], store: &Store) -> Result<Self, BuildError> {
         let mut inputs = Self::default();
         inputs.add("oic", &json!([FORMAT, env!("OIC_SOURCE_DIGEST"), env!("CARGO_PKG_VERSION"), agents::digest(spec.target.arch.name())]));
-        let ImageSpec { name, version, target, disk, artifacts, system, repositories, .. } = spec;
+        let ImageSpec { name, version, target, disk, artifacts, partition_artifacts, system, repositories, .. } = spec;
         let ImageSpec { provider, builder, snapshot, source_date_epoch, sources: _, unsupported: _, .. } = spec;
         inputs.add("image", &json!([name, version, target]));
-        inputs.add("disk", &json!([disk, artifacts]));
+        inputs.disk(disk.as_ref(), artifacts, partition_artifacts)?;
         inputs.add("distribution", &json!([provider, snapshot]));
         // Memory, processors and the scratch disk decide whether a build succeeds, never what it makes.
         inputs.add("builder.network", &json!(builder.network));
@@ -61,12 +64,26 @@ impl Inputs {
         inputs.system(name, system)?;
         for file in &system.files {
             let facts = FileFacts::of(file, store)?;
-            let AdditionalFile { local, destination, mode, owner, group, before_initramfs, origin: _ } = file;
-            let called = local.file_name().map(|name| name.to_string_lossy().into_owned());
+            let AdditionalFile { source, destination, mode, owner, group, before_initramfs, origin: _ } = file;
+            let called = match source {
+                FileSource::Local(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()),
+                FileSource::Text(_) => None,
+            };
             let value = json!([called, destination, mode.unwrap_or(facts.mode), owner, group, before_initramfs, facts.sha256]);
             inputs.add(&format!("file {destination}"), &value);
         }
         Ok(inputs)
+    }
+
+    /// Adds the disk and the output files.
+    fn disk(&mut self, disk: Option<&Disk>, artifacts: &[ArtifactSpec], copies: &[PartitionArtifact]) -> Result<(), BuildError> {
+        let mut disk = disk.cloned();
+        for (number, RawBinary { local, offset, origin }) in (1..).zip(disk.iter_mut().flat_map(|disk| disk.raw_binaries.drain(..))) {
+            let failed = |source| BuildError::LocalFile { path: local.clone(), origin: origin.clone(), source };
+            self.add(&format!("raw binary {number}"), &json!([offset, digest_of(&local).map_err(failed)?]));
+        }
+        self.add("disk", &json!([disk, artifacts, copies]));
+        Ok(())
     }
 
     /// Adds what `systemConfig` says, its files aside.
@@ -74,10 +91,12 @@ impl Inputs {
         let System { name, hostname, locale, timezone, packages, groups, users, services, network, .. } = system;
         let System { files: _, commands, bootloader, kernel, package_docs, package_languages, remove_package_database, written, .. } =
             system;
+        let System { keep_package_cache, hide_processes, enable_systemd_firstboot, .. } = system;
         let requests: Vec<_> = packages.iter().map(|package| json!([package.name, package.version])).collect();
         self.add("systemConfig", &json!([name, hostname, locale, timezone, groups, services, network]));
         self.add("systemConfig.packages", &json!(requests));
         self.add("systemConfig.removePackageDatabase", &json!(remove_package_database));
+        self.add("traces", &json!([keep_package_cache, hide_processes, enable_systemd_firstboot]));
         self.add("documentation and languages", &json!([package_docs, package_languages]));
         self.add("files of settings", &json!(written));
         self.add("bootloader", &json!(bootloader));
@@ -188,20 +207,24 @@ pub(super) struct FileFacts {
 impl FileFacts {
     /// Looks at a file of the template. A large one is read again only when the filesystem says that it may have changed.
     pub(super) fn of(file: &AdditionalFile, store: &Store) -> Result<Self, BuildError> {
-        let failed = |source| BuildError::LocalFile { path: file.local.clone(), origin: file.origin.clone(), source };
-        let metadata = fs::metadata(&file.local).map_err(failed)?;
+        let local = match &file.source {
+            FileSource::Local(path) => path,
+            FileSource::Text(text) => return Ok(Self { mode: 0o644, sha256: Sha256Digest::of(text.as_bytes()) }),
+        };
+        let failed = |source| BuildError::LocalFile { path: local.clone(), origin: file.origin.clone(), source };
+        let metadata = fs::metadata(local).map_err(failed)?;
         let mode = metadata.permissions().mode() & 0o7777;
         if metadata.len() <= ALWAYS_READ {
-            return Ok(Self { mode, sha256: digest_of(&file.local).map_err(failed)? });
+            return Ok(Self { mode, sha256: digest_of(local).map_err(failed)? });
         }
-        let path = std::path::absolute(&file.local).map_err(failed)?;
+        let path = std::path::absolute(local).map_err(failed)?;
         let name = format!("digest of {}", path.display());
         let stamp = Stamp::of(&metadata);
         let known = store.record(&name).and_then(|bytes| serde_json::from_slice::<(Stamp, Sha256Digest)>(&bytes).ok());
         if let Some((_, sha256)) = known.filter(|(known, _)| *known == stamp) {
             return Ok(Self { mode, sha256 });
         }
-        let sha256 = digest_of(&file.local).map_err(failed)?;
+        let sha256 = digest_of(local).map_err(failed)?;
         if stamp.is_settled() {
             store.set_record(&name, json!([stamp, sha256]).to_string().as_bytes())?;
         }

@@ -31,7 +31,8 @@ use crate::{
         ext4_read::{self, Ext4ReadError},
         identity::ImageIdentity,
         image::{ImageError, ImageInput},
-        layout::{self, LayoutError},
+        layout::{self, Layout, LayoutError},
+        raw_files::RawFile,
     },
     exec::Program,
     inspect::container_manifest::{self, ManifestError},
@@ -84,6 +85,9 @@ const EMPTIED: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", 
 
 /// A folder in one of these that is not left behind: it belongs to the package apt.
 const APT_PARTIAL: &str = "/var/lib/apt/lists/partial";
+
+/// Where package managers of the RPM family keep what they have fetched, when a command of the template lets them.
+const PACKAGE_CACHES: [&str; 3] = ["/var/cache/tdnf", "/var/cache/dnf", "/var/cache/libdnf5"];
 
 /// What `ldconfig` knows of files that it has seen, by their times on the machine that built the image.
 const LDCONFIG_CACHE: &str = "/var/cache/ldconfig";
@@ -197,7 +201,8 @@ pub(super) fn check_room(spec: &ImageSpec, identity: ImageIdentity, epoch: u64, 
     let Some(disk) = &spec.disk else { return Ok(()) };
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     let mut files = BootFiles::default();
-    if spec.system.bootloader.is_some_and(|bootloader| bootloader.provider == BootloaderProvider::SystemdBoot) {
+    let unified = spec.system.kernel.as_ref().is_some_and(|kernel| kernel.unified_image);
+    if spec.system.bootloader.is_some_and(|bootloader| unified || bootloader.provider == BootloaderProvider::SystemdBoot) {
         let mut esp = RootTree::new(Metadata::root_owned(0o755, time));
         for kernel in boot::kernels(tree) {
             let Some(content) = tree.file(&kernel.kernel) else { continue };
@@ -206,7 +211,7 @@ pub(super) fn check_room(spec: &ImageSpec, identity: ImageIdentity, epoch: u64, 
         files.esp = Some(esp);
     }
     let trees = split(disk, tree.clone(), &mut files, time)?;
-    match (ImageInput { disk, trees, identity, epoch, bios: None }.layout()) {
+    match (ImageInput { disk, trees, identity, epoch, bios: None, raw_files: &[] }.layout()) {
         Ok(_) => Ok(()),
         Err(ImageError::Layout(LayoutError::TooSmall { id, size, needed })) => Err(FinishError::NoRoom { id, size, needed }),
         Err(error) => Err(error.into()),
@@ -334,19 +339,35 @@ pub(super) struct Finish<'a> {
     pub(super) mkimage: Program,
     /// Folder for files that trees refer to.
     pub(super) work: &'a Path,
+    /// Files that are written onto the disk as they are.
+    pub(super) binaries: &'a [RawFile],
+}
+
+/// What a finished image is.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// The root filesystem before it was split at mount points.
+    pub(super) root: RootTree,
+    /// The kernel of an initramfs.
+    pub(super) kernel: Option<BareKernel>,
+    /// Where the partitions of the disk are.
+    pub(super) layout: Layout,
 }
 
 impl Finish<'_> {
-    /// Makes the raw disk `target`, where the image has one, from the finished root filesystem. Returns that as it was before it was
-    /// split at mount points, and the kernel of an initramfs.
+    /// Makes the raw disk `target`, where the image has one, from the finished root filesystem.
     ///
     /// # Errors
     /// Fails when the image cannot boot or its content does not fit.
-    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<(RootTree, Option<BareKernel>), FinishError> {
+    pub(super) fn run(&self, mut root: RootTree, target: &Path) -> Result<Finished, FinishError> {
+        self.settle_choices(&mut root)?;
         if self.spec.system.remove_package_database {
             container_manifest::replace_database(&mut root, self.epoch_time())?;
         }
-        let Some(disk) = &self.spec.disk else { return without_disk(self.spec, root, self.cmdline, self.epoch) };
+        let Some(disk) = &self.spec.disk else {
+            let (root, kernel) = without_disk(self.spec, root, self.cmdline, self.epoch)?;
+            return Ok(Finished { root, kernel, layout: Layout { size: 0, partitions: Vec::new() } });
+        };
         let kernels = match &self.spec.system.kernel {
             Some(kernel) => kernels(&root, kernel)?,
             None => Vec::new(),
@@ -354,9 +375,22 @@ impl Finish<'_> {
         let mut boot = self.boot_files(disk, &mut root, &kernels)?;
         let whole = root.clone();
         let trees = split(disk, root, &mut boot, self.epoch_time())?;
-        let input = ImageInput { disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref() };
-        input.make(&self.tools, target)?;
-        Ok((whole, None))
+        let input =
+            ImageInput { disk, trees, identity: self.identity, epoch: self.epoch, bios: boot.bios.as_ref(), raw_files: self.binaries };
+        let layout = input.make(&self.tools, target)?;
+        Ok(Finished { root: whole, kernel: None, layout })
+    }
+
+    /// Does what the template says of traces that a build leaves: caches of package managers, and the state of the first boot.
+    fn settle_choices(&self, root: &mut RootTree) -> Result<(), FinishError> {
+        if !self.spec.system.keep_package_cache {
+            normalize::empty_directories(root, PACKAGE_CACHES.iter().copied());
+        }
+        // An empty file is for images of which each boot is like any other (machine-id(5)).
+        if self.spec.system.enable_systemd_firstboot && root.lookup(MACHINE_ID).is_some() {
+            root.write_file(MACHINE_ID, Content::bytes(b"uninitialized\n".to_vec()), 0o444, self.epoch_time())?;
+        }
+        Ok(())
     }
 
     fn epoch_time(&self) -> i64 {
@@ -389,7 +423,10 @@ impl Finish<'_> {
         }
         let volume = BootVolume::of(disk, &self.identity).ok_or(BootError::NoVolume)?;
         let boot_type = bootloader.boot_type;
-        let esp = boot_type.has_efi().then(|| grub::efi::esp_tree(&input, &volume)).transpose()?;
+        let mut esp = boot_type.has_efi().then(|| grub::efi::esp_tree(&input, &volume)).transpose()?;
+        if let Some(esp) = esp.as_mut().filter(|_| kernel.unified_image) {
+            grub::add_unified_images(&input, esp)?;
+        }
         let bios = boot_type.has_bios().then(|| grub::bios::program(&input, &volume)).transpose()?;
         let menu = grub::menu(&input, &volume);
         let folder = grub::folder(root);

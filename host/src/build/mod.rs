@@ -27,7 +27,7 @@ use std::{
 };
 
 use oic_config::{
-    spec::{Disk, ImageSpec, ImageType, UnsupportedField},
+    spec::{Disk, FileSource, ImageSpec, ImageType, UnsupportedField},
     units::ByteSize,
 };
 use oic_protocol::FileContent;
@@ -47,7 +47,7 @@ use crate::{
     boot::fstab,
     compose::{self, ComposeInput, HostFile, LowerError},
     digest::Sha256Digest,
-    disk::identity::ImageIdentity,
+    disk::{identity::ImageIdentity, raw_files::RawFile},
     fetch::FetchError,
     lock::LockError,
     report::manifest::{FileRecord, OutputRecord},
@@ -67,6 +67,9 @@ use workdir::WorkDir;
 
 /// A file that is larger than this goes to the guest through the store rather than in the plan.
 const INLINE_LIMIT: u64 = 64 * 1024;
+
+/// The largest file that is written onto a disk as it is: firmware of boards takes some MiB.
+const MAX_RAW_BINARY: u64 = 256 << 20;
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -192,13 +195,14 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     let contents = contents::contents(spec, &locked.image, &open.opened);
     let (files, mut file_records) = local_files(spec, &host.store)?;
     let scripts = local_scripts(spec, &mut file_records)?;
+    let binaries = raw_binaries(disk, &mut file_records)?;
     let cmdline = command_line(spec, disk, &identity);
     let plan = compose::lower(ComposeInput {
         spec,
         lock: &locked.image,
         source_date_epoch: epoch,
         install: None,
-        fstab: disk.map(|disk| fstab::render(disk, &identity)),
+        fstab: disk.map(|disk| fstab::render(disk, &identity, spec.system.hide_processes)),
         cmdline: cmdline.clone(),
         keys: host.keys(spec, &locked)?,
         files,
@@ -223,7 +227,7 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
     })?;
 
     let raw = work.file("disk.img");
-    let (root, kernel) = stage(observer, Stage::Disk, || {
+    let finished = stage(observer, Stage::Disk, || {
         let finish = Finish {
             spec,
             identity,
@@ -232,13 +236,14 @@ pub fn build(spec: &ImageSpec, options: &BuildOptions, observer: &dyn Observer) 
             tools: toolchain.disk.clone(),
             mkimage: toolchain.mkimage.clone(),
             work: work.path(),
+            binaries: &binaries,
         };
         Ok::<_, BuildError>((finish.run(root, &raw)?, false))
     })?;
     stop_if_cancelled(options)?;
     let artifacts = stage(observer, Stage::Artifacts, || {
-        let root = BareRoot { kernel, ..bare_root(spec, &root, identity, &toolchain, epoch) };
-        Ok::<_, BuildError>((outputs::convert(spec, disk.map(|_| raw.as_path()), &work, &root)?, false))
+        let root = BareRoot { kernel: finished.kernel, ..bare_root(spec, &finished.root, identity, &toolchain, epoch) };
+        Ok::<_, BuildError>((outputs::convert(spec, disk.map(|disk| (raw.as_path(), disk, &finished.layout)), &work, &root)?, false))
     })?;
     stop_if_cancelled(options)?;
     let described = Described { spec, locked: &locked, contents: &contents, files: file_records, epoch };
@@ -317,7 +322,8 @@ fn check_work_space(work: &WorkDir, content: u64) -> Result<(), BuildError> {
 
 /// Returns the kernel command line: the root partition, then what the template says.
 fn command_line(spec: &ImageSpec, disk: Option<&Disk>, identity: &ImageIdentity) -> String {
-    let root = disk.and_then(|disk| fstab::root_argument(disk, identity)).unwrap_or_default();
+    let own = spec.system.kernel.as_ref().and_then(|kernel| kernel.root.as_deref());
+    let root = disk.and_then(|disk| fstab::root_argument(disk, identity, own)).unwrap_or_default();
     let own = spec.system.kernel.as_ref().map(|kernel| kernel.cmdline.as_str()).unwrap_or_default();
     format!("{root} {own}").trim().to_owned()
 }
@@ -328,9 +334,13 @@ fn local_files(spec: &ImageSpec, store: &Store) -> Result<(Vec<HostFile>, Vec<Fi
     let mut files = Vec::new();
     let mut records = Vec::new();
     for file in &spec.system.files {
-        let failed = |source| BuildError::LocalFile { path: file.local.clone(), origin: file.origin.clone(), source };
-        let bytes = fs::read(&file.local).map_err(failed)?;
-        let local_mode = fs::metadata(&file.local).map_err(failed)?.permissions().mode() & 0o7777;
+        let (bytes, local_mode) = match &file.source {
+            FileSource::Text(text) => (text.clone().into_bytes(), 0o644),
+            FileSource::Local(path) => {
+                let failed = |source| BuildError::LocalFile { path: path.clone(), origin: file.origin.clone(), source };
+                (fs::read(path).map_err(failed)?, fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777)
+            }
+        };
         let sha256 = Sha256Digest::of(&bytes);
         records.push(FileRecord { destination: file.destination.clone(), sha256 });
         let size = bytes.len() as u64;
@@ -358,6 +368,22 @@ fn local_scripts(spec: &ImageSpec, records: &mut Vec<FileRecord>) -> Result<Vec<
         scripts.push((index, bytes));
     }
     Ok(scripts)
+}
+
+/// Reads the files that are written onto the disk as they are, and records them beside the others.
+fn raw_binaries(disk: Option<&Disk>, records: &mut Vec<FileRecord>) -> Result<Vec<RawFile>, BuildError> {
+    let mut files = Vec::new();
+    for binary in disk.map_or(&[][..], |disk| &disk.raw_binaries) {
+        let failed = |source| BuildError::LocalFile { path: binary.local.clone(), origin: binary.origin.clone(), source };
+        let size = fs::metadata(&binary.local).map_err(failed)?.len();
+        if size > MAX_RAW_BINARY {
+            return Err(failed(io::ErrorKind::FileTooLarge.into()));
+        }
+        let bytes = fs::read(&binary.local).map_err(failed)?;
+        records.push(FileRecord { destination: format!("disk at {}", binary.offset.0), sha256: Sha256Digest::of(&bytes) });
+        files.push(RawFile { name: binary.local.display().to_string(), offset: binary.offset.0, bytes });
+    }
+    Ok(files)
 }
 
 /// Returns what the session runs on.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oic_config::spec::{ImageSpec, RepositoryKey, RepositoryLocation};
+use oic_config::spec::{Disk, FileSource, ImageSpec, RepositoryKey, RepositoryLocation};
 use rayon::prelude::*;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     artifact::{self, ArtifactError, bare::BareRoot},
     digest::Sha256Digest,
+    disk::layout::Layout,
     lock::{self, PackageLock},
     report::{
         checksums, dot, graph,
@@ -70,9 +71,19 @@ pub(super) struct Described<'a> {
 
 /// Converts the raw disk, where there is one, and the root filesystem into the formats that the template asks for, in the work
 /// folder, and returns their names.
-pub(super) fn convert(spec: &ImageSpec, raw: Option<&Path>, work: &WorkDir, root: &BareRoot<'_>) -> Result<Vec<String>, OutputError> {
+pub(super) fn convert(
+    spec: &ImageSpec,
+    raw: Option<(&Path, &Disk, &Layout)>,
+    work: &WorkDir,
+    root: &BareRoot<'_>,
+) -> Result<Vec<String>, OutputError> {
     let base = format!("{}-{}", spec.name, spec.version);
-    Ok(artifact::emit_all(raw, Some(root), &spec.artifacts, work.path(), &base, root.epoch)?)
+    let mut names = match raw {
+        Some((raw, disk, layout)) => artifact::copy_partitions(raw, disk, layout, &spec.partition_artifacts, work.path(), &base)?,
+        None => Vec::new(),
+    };
+    names.extend(artifact::emit_all(raw.map(|(raw, ..)| raw), Some(root), &spec.artifacts, work.path(), &base, root.epoch)?);
+    Ok(names)
 }
 
 /// Writes the reports, hashes everything and puts it into the output folder.
@@ -219,7 +230,13 @@ fn spec_digest(spec: &ImageSpec) -> Sha256Digest {
     }
     for file in &mut spec.system.files {
         file.origin.clear();
-        file.local = file.local.file_name().map(PathBuf::from).unwrap_or_default();
+        if let FileSource::Local(path) = &mut file.source {
+            *path = path.file_name().map(PathBuf::from).unwrap_or_default();
+        }
+    }
+    for binary in spec.disk.iter_mut().flat_map(|disk| &mut disk.raw_binaries) {
+        binary.origin.clear();
+        binary.local = binary.local.file_name().map(PathBuf::from).unwrap_or_default();
     }
     for repository in &mut spec.repositories {
         repository.origin.clear();

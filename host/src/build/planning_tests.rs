@@ -48,7 +48,7 @@ fn plan(spec: &ImageSpec) -> oic_protocol::ComposePlan {
         lock: &lock,
         source_date_epoch: 1,
         install: Some(DebInstall { preinst: Vec::new(), unpack: Vec::new(), configure: vec!["base-files".to_owned()] }),
-        fstab: Some(fstab::render(disk, &identity)),
+        fstab: Some(fstab::render(disk, &identity, false)),
         cmdline: command_line(spec, Some(disk), &identity),
         keys: Default::default(),
         scripts: Vec::new(),

@@ -114,7 +114,11 @@ fn networkd(interface: &Interface) -> String {
         (false, true) => "ipv6",
         (false, false) => "no",
     };
-    let mut text = format!("[Match]\nName={}\n\n[Network]\nDHCP={dhcp}\n", interface.name);
+    let found_by = match &interface.mac_address {
+        Some(address) => format!("MACAddress={address}"),
+        None => format!("Name={}", interface.name),
+    };
+    let mut text = format!("[Match]\n{found_by}\n\n[Network]\nDHCP={dhcp}\n");
     for address in &interface.addresses {
         let _ = writeln!(text, "Address={address}");
     }
@@ -136,6 +140,9 @@ fn netplan(interfaces: &[Interface]) -> String {
     let mut text = "network:\n  version: 2\n  renderer: networkd\n  ethernets:\n".to_owned();
     for interface in interfaces {
         let _ = writeln!(text, "    \"{}\":\n      dhcp4: {}\n      dhcp6: {}", interface.name, interface.dhcp4, interface.dhcp6);
+        if let Some(address) = &interface.mac_address {
+            let _ = writeln!(text, "      match:\n        macaddress: \"{address}\"");
+        }
         if !interface.addresses.is_empty() {
             let _ = writeln!(text, "      addresses: [{}]", quoted(&interface.addresses));
         }
@@ -166,6 +173,7 @@ mod tests {
     fn interface() -> Interface {
         Interface {
             name: "eth0".into(),
+            mac_address: None,
             dhcp4: false,
             dhcp6: true,
             addresses: vec!["192.0.2.7/24".into()],
@@ -195,6 +203,13 @@ mod tests {
         Destination=198.51.100.0/24
         Gateway=192.0.2.2
         ");
+    }
+
+    #[test]
+    fn an_interface_is_found_by_its_address() {
+        let interface = Interface { mac_address: Some("52:54:00:12:34:56".into()), ..interface() };
+        assert!(networkd(&interface).starts_with("[Match]\nMACAddress=52:54:00:12:34:56\n\n[Network]"));
+        assert!(netplan(&[interface]).contains("      match:\n        macaddress: \"52:54:00:12:34:56\"\n"));
     }
 
     #[test]

@@ -136,13 +136,14 @@ mod tests {
             filesystem_label: None,
             mount_point: None,
             mount_options: String::new(),
+            mount_identifier: oic_config::spec::MountIdentifier::default(),
             attributes: 0,
             active: false,
             logical: false,
             subvolumes: Vec::new(),
         };
         let size = DiskSize::Fixed(ByteSize::mib(4));
-        Disk { name: String::new(), size, table, partitions: vec![partition], grows_at_first_boot: false }
+        Disk { name: String::new(), size, table, partitions: vec![partition], grows_at_first_boot: false, raw_binaries: Vec::new() }
     }
 
     fn program(core: usize) -> BiosProgram {

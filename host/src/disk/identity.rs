@@ -1,6 +1,6 @@
 //! The UUIDs of an image, derived from what it is, so that the same build gives the same ones and different images differ.
 
-use oic_config::spec::{Disk, Guid, PartitionTableKind};
+use oic_config::spec::{Disk, Filesystem, Guid, Partition, PartitionTableKind};
 use uuid::Uuid;
 
 use super::mbr;
@@ -55,6 +55,18 @@ impl ImageIdentity {
     #[must_use]
     pub fn filesystem(&self, id: &str) -> Uuid {
         self.derive(&format!("filesystem:{id}"))
+    }
+
+    /// Returns what `UUID=` and GRUB refer to the filesystem of a partition by.
+    #[must_use]
+    pub fn filesystem_text(&self, partition: &Partition) -> String {
+        match partition.filesystem {
+            Some(Filesystem::Fat16 | Filesystem::Fat32) => {
+                let volume = self.fat_volume(&partition.id);
+                format!("{:04X}-{:04X}", volume >> 16, volume & 0xffff)
+            }
+            _ => self.filesystem(&partition.id).to_string(),
+        }
     }
 
     /// Returns the volume number of a FAT filesystem in a partition.

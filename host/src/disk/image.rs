@@ -16,12 +16,14 @@ use super::{
     bios::{self, BiosError},
     btrfs::{self, BtrfsError, BtrfsOptions},
     ext4::{self, Ext4Error, Ext4Options, Profile},
+    f2fs::{self, F2fsError, F2fsOptions},
     fat::{self, FatError, FatOptions},
     gpt::{self, TableError},
     identity::ImageIdentity,
     layout::{self, Layout, LayoutError, Placed},
     mbr,
     packed::{self, PackError},
+    raw_files::{self, RawFile, RawFileError},
     swap::{self, SwapError},
     xfs::{self, XfsError, XfsOptions},
 };
@@ -66,6 +68,9 @@ pub enum ImageError {
     /// GRUB cannot be put on the disk.
     #[error("the image cannot start on BIOS machines")]
     Bios(#[from] BiosError),
+    /// A file cannot be put where it is wanted.
+    #[error(transparent)]
+    RawFile(#[from] RawFileError),
     /// An XFS filesystem cannot be made.
     #[error("partition `{id}`: no filesystem can be made")]
     Xfs {
@@ -73,6 +78,14 @@ pub enum ImageError {
         id: String,
         /// Why.
         source: XfsError,
+    },
+    /// An F2FS filesystem cannot be made.
+    #[error("partition `{id}`: no filesystem can be made")]
+    F2fs {
+        /// The partition.
+        id: String,
+        /// Why.
+        source: F2fsError,
     },
     /// A Btrfs filesystem cannot be made.
     #[error("partition `{id}`: no filesystem can be made")]
@@ -121,6 +134,8 @@ pub struct ImageInput<'a> {
     pub epoch: u64,
     /// What BIOS firmware starts.
     pub bios: Option<&'a BiosProgram>,
+    /// Files that are written onto the disk as they are.
+    pub raw_files: &'a [RawFile],
 }
 
 /// A partition with what goes into it.
@@ -169,6 +184,7 @@ impl ImageInput<'_> {
             }
             Some(Filesystem::Xfs) => Ok(xfs::minimal_size(tree)),
             Some(Filesystem::Btrfs) => Ok(btrfs::minimal_size(tree)),
+            Some(Filesystem::F2fs) => Ok(f2fs::minimal_size(tree)),
             Some(filesystem) => Ok(profile(filesystem).map_or(0, |profile| ext4::minimal_size(tree, profile))),
             None => Ok(0),
         }
@@ -203,6 +219,7 @@ impl ImageInput<'_> {
         if let Some(program) = self.bios {
             bios::write(image.as_file(), self.disk, &layout, program)?;
         }
+        raw_files::write(image.as_file(), (self.disk, &layout), self.bios, self.raw_files)?;
         image.persist(path).map_err(|error| failed(error.error))?;
         Ok(layout)
     }
@@ -239,6 +256,10 @@ impl ImageInput<'_> {
             Filesystem::Xfs => {
                 let made = xfs::make(tree, image.as_file(), start, size, &XfsOptions { uuid, label, epoch });
                 made.map_err(|source| ImageError::Xfs { id: id(), source })
+            }
+            Filesystem::F2fs => {
+                let made = f2fs::make(tree, image.as_file(), start, size, &F2fsOptions { uuid, label });
+                made.map_err(|source| ImageError::F2fs { id: id(), source })
             }
             Filesystem::Btrfs => {
                 let subvolumes = partition.subvolumes.iter().map(|subvolume| subvolume.name.as_str()).collect();
@@ -298,6 +319,7 @@ mod tests {
             filesystem_label: Some(id.to_owned()),
             mount_point: None,
             mount_options: "defaults".to_owned(),
+            mount_identifier: oic_config::spec::MountIdentifier::default(),
             attributes: if id == "root" { 1 << 59 } else { 0 },
             active: false,
             logical: false,
@@ -317,6 +339,7 @@ mod tests {
             table: PartitionTableKind::Gpt,
             partitions,
             grows_at_first_boot: false,
+            raw_binaries: Vec::new(),
         }
     }
 
@@ -325,7 +348,14 @@ mod tests {
         root.write_file("etc/hostname", Content::bytes(b"image\n".to_vec()), 0o644, EPOCH).unwrap();
         let mut esp = RootTree::new(Metadata::root_owned(0o755, EPOCH));
         esp.write_file("EFI/BOOT/BOOTX64.EFI", Content::bytes(vec![1; 5000]), 0o644, EPOCH).unwrap();
-        ImageInput { disk, trees: vec![Some(esp), None, Some(root)], identity: ImageIdentity::new("test"), epoch: EPOCH as u64, bios: None }
+        ImageInput {
+            disk,
+            trees: vec![Some(esp), None, Some(root)],
+            identity: ImageIdentity::new("test"),
+            epoch: EPOCH as u64,
+            bios: None,
+            raw_files: &[],
+        }
     }
 
     #[test]

@@ -253,6 +253,7 @@ mod tests {
             filesystem_label: None,
             mount_point: None,
             mount_options: "defaults".to_owned(),
+            mount_identifier: oic_config::spec::MountIdentifier::default(),
             attributes: 0,
             active: false,
             logical: false,
@@ -262,7 +263,14 @@ mod tests {
 
     fn disk(size: Option<u64>, partitions: Vec<Partition>) -> Disk {
         let size = size.map_or(DiskSize::Auto, |mib| DiskSize::Fixed(ByteSize(mib * MIB)));
-        Disk { name: "disk".to_owned(), size, table: PartitionTableKind::Gpt, partitions, grows_at_first_boot: false }
+        Disk {
+            name: "disk".to_owned(),
+            size,
+            table: PartitionTableKind::Gpt,
+            partitions,
+            grows_at_first_boot: false,
+            raw_binaries: Vec::new(),
+        }
     }
 
     fn places(disk: &Disk, needs: &[u64]) -> Result<Vec<(u64, u64)>, String> {

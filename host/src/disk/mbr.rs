@@ -125,6 +125,7 @@ mod tests {
             filesystem_label: None,
             mount_point: None,
             mount_options: String::new(),
+            mount_identifier: oic_config::spec::MountIdentifier::default(),
             attributes: 0,
             active: id == "boot",
             logical,
@@ -138,7 +139,7 @@ mod tests {
             partition("data", PartitionType::OtherMbr(0x93), None, None, true),
         ];
         let size = DiskSize::Fixed(ByteSize::mib(64));
-        Disk { name: String::new(), size, table: PartitionTableKind::Mbr, partitions, grows_at_first_boot: false }
+        Disk { name: String::new(), size, table: PartitionTableKind::Mbr, partitions, grows_at_first_boot: false, raw_binaries: Vec::new() }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod btrfs;
 mod crc32c;
 pub mod ext4;
 pub mod ext4_read;
+pub mod f2fs;
 pub mod fat;
 pub mod fat_read;
 pub mod gpt;
@@ -24,6 +25,7 @@ pub mod layout;
 pub mod mbr;
 pub mod packed;
 mod pieces;
+pub mod raw_files;
 pub mod swap;
 pub mod xfs;
 

@@ -78,8 +78,15 @@ impl FetchError {
     /// Returns what the user can do about it, if something helps.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
+        self.hint_with(Some("OIC_MIRROR_<DISTRIBUTION>"))
+    }
+
+    /// Returns what the user can do about it, where `mirror` is the variable that chooses another place to fetch from; without one,
+    /// what the template says is the only place.
+    #[must_use]
+    pub fn hint_with(&self, mirror: Option<&str>) -> Option<String> {
         match self {
-            Self::Failed { tries, .. } => tries.iter().find_map(|one| one.failure.hint()).map(str::to_owned),
+            Self::Failed { tries, .. } => tries.iter().find_map(|one| one.failure.hint(mirror)),
             Self::Offline { .. } => Some("run once without --offline, so that it is fetched".to_owned()),
             Self::Store { source, .. } => source.hint(),
             _ => None,
@@ -192,21 +199,33 @@ impl Failure {
         !matches!(self, Self::NotFound { .. } | Self::Interrupted { .. })
     }
 
-    fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Unreachable { .. } => Some(
-                "check the network and http_proxy/https_proxy, or choose a mirror that you can reach with OIC_MIRROR_<DISTRIBUTION> or `mirrors` in oic.yml",
-            ),
-            Self::Refused { status: 407 } => Some("the proxy wants a user name and password: http_proxy=http://user:password@host:port"),
-            Self::Refused { .. } => Some("check user name and password in the repository's URL"),
-            Self::Server { .. } | Self::Stalled { .. } | Self::Interrupted { .. } => {
-                Some("run again later: what has been downloaded is kept; or choose another mirror with OIC_MIRROR_<DISTRIBUTION>")
+    fn hint(&self, mirror: Option<&str>) -> Option<String> {
+        let (words, with_mirror) = match self {
+            Self::Unreachable { .. } => ("check the network and http_proxy/https_proxy", "or choose a mirror that you can reach with"),
+            Self::Refused { status: 407 } => {
+                return Some("the proxy wants a user name and password: http_proxy=http://user:password@host:port".to_owned());
             }
-            Self::WrongSize { .. } | Self::WrongDigest { .. } => Some(
-                "the mirror, or something on the way such as a proxy, gives other bytes than the signed index says: choose another mirror with OIC_MIRROR_<DISTRIBUTION>",
+            Self::Refused { .. } => return Some("check user name and password in the repository's URL".to_owned()),
+            Self::Server { .. } | Self::Stalled { .. } | Self::Interrupted { .. } => {
+                ("run again later: what has been downloaded is kept", "or choose another mirror with")
+            }
+            Self::WrongSize { .. } | Self::WrongDigest { .. } => (
+                "the mirror, or something on the way such as a proxy, gives other bytes than the signed index says",
+                "choose another mirror with",
             ),
-            _ => None,
-        }
+            _ => return None,
+        };
+        let separator = match self {
+            Self::Unreachable { .. } => ", ",
+            Self::WrongSize { .. } | Self::WrongDigest { .. } => ": ",
+            _ => "; ",
+        };
+        let more = if matches!(self, Self::Unreachable { .. }) { " or `mirrors` in oic.yml" } else { "" };
+        Some(match (mirror, self) {
+            (Some(variable), _) => format!("{words}{separator}{with_mirror} {variable}{more}"),
+            (None, Self::Unreachable { .. }) => format!("{words}, and the URL in the template"),
+            (None, _) => words.to_owned(),
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! container-manifest-1    name-version-release.arch
 //! container-manifest-2    ten columns, a tab between two: name, version-release, time of installation, time of building, vendor,
-//!                         epoch, size, architecture, epoch as a number, source package
+//!                         `(none)`, size, architecture, epoch as a number, source package
 //! ```
 //!
 //! One line for each package in the order of the database, no header. What a package does not have is `(none)`.
@@ -104,7 +104,8 @@ fn lines(header: &Header<'_>) -> Option<(String, String)> {
         number(INSTALL_TIME),
         number(BUILD_TIME),
         text(VENDOR),
-        number(EPOCH),
+        // The toolkit writes this whatever the epoch is; the real one follows further down.
+        NONE.to_owned(),
         number(SIZE),
         text(ARCH),
         header.number(EPOCH).unwrap_or(0).to_string(),
@@ -145,7 +146,33 @@ mod tests {
         let blob = header(&[(NAME, "gpg-pubkey"), (VERSION, "1"), (RELEASE, "2"), (VENDOR, "Test")], &[(EPOCH, 3)]);
         let (short, long) = lines(&Header::parse(&blob).unwrap()).unwrap();
         assert_eq!(short, "gpg-pubkey-1-2\n");
-        assert_eq!(long, "gpg-pubkey\t1-2\t(none)\t(none)\tTest\t3\t(none)\t(none)\t3\t(none)\n");
+        assert_eq!(long, "gpg-pubkey\t1-2\t(none)\t(none)\tTest\t(none)\t(none)\t(none)\t3\t(none)\n");
+    }
+
+    /// The database of an image, and rpm itself with the format that the toolkit gives it.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "only tests read this variable")]
+    fn the_lists_are_those_of_rpm() {
+        use crate::{exec, rootfs::testing};
+        const FORMAT: &str = "%{NAME}\\t%{VERSION}-%{RELEASE}\\t%{INSTALLTIME}\\t%{BUILDTIME}\\t%{VENDOR}\\t(none)\\t%{SIZE}\\t%{ARCH}\\t%{EPOCHNUM}\\t%{SOURCERPM}\\n";
+        let (Some(folder), Some(rpm)) = (std::env::var_os("OIC_TEST_RPMDB"), testing::tool("rpm")) else {
+            testing::skip("there is no rpm, or no folder with a database of RPM (OIC_TEST_RPMDB)");
+            return;
+        };
+        let bytes = std::fs::read(std::path::Path::new(&folder).join("rpmdb.sqlite")).unwrap();
+        let mut tree = RootTree::new(crate::rootfs::Metadata::root_owned(0o755, 0));
+        tree.write_file("/var/lib/rpm/rpmdb.sqlite", Content::bytes(bytes), 0o644, 0).unwrap();
+        replace_database(&mut tree, 0).unwrap();
+        for (number, format) in [(1, None), (2, Some(FORMAT))] {
+            let mut command = rpm.command();
+            command.arg("--dbpath").arg(&folder).arg("-qa");
+            if let Some(format) = format {
+                command.args(["--qf", format]);
+            }
+            let said = exec::run(&mut command).unwrap();
+            let ours = tree.file(format!("{FOLDER}/container-manifest-{number}")).unwrap().read_all(1 << 24).unwrap();
+            assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&said), "container-manifest-{number}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct RepositoryError {
     pub url: Option<Box<Url>>,
     /// Where the repository is configured.
     pub origin: String,
+    /// The variable that chooses a mirror of it; none for a repository of the template, which has no mirrors.
+    pub mirror_variable: Option<String>,
     /// What is wrong.
     #[source]
     pub problem: Box<RepositoryProblem>,
@@ -32,6 +34,8 @@ impl RepositoryError {
             repository: repository.id.clone(),
             url: url.cloned().map(Box::new),
             origin: repository.origin.clone(),
+            mirror_variable: (!repository.mirror_key.is_empty())
+                .then(|| format!("OIC_MIRROR_{}", repository.mirror_key.to_uppercase().replace('-', "_"))),
             problem: Box::new(problem),
         }
     }
@@ -39,7 +43,10 @@ impl RepositoryError {
     /// Returns what the user can do about it, if something helps.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        let hint = self.problem.hint();
+        let hint = match &*self.problem {
+            RepositoryProblem::Fetch(error) => error.hint_with(self.mirror_variable.as_deref()),
+            problem => problem.hint(),
+        };
         match &*self.problem {
             // The Release file is there and fits, so what lacks is a part of this mirror.
             RepositoryProblem::Fetch(error) if self.url.is_none() && (error.is_not_found() || error.is_other_content()) => {
@@ -193,6 +200,9 @@ impl RepositoryProblem {
             Self::NoIndex { .. } => "correct the repository's components, or the target's architecture, in the template",
             Self::KeyChanged { .. } => {
                 "check with the repository's owner; if the new key is right, remove the `key` entry of this repository from the lock and update it"
+            }
+            Self::KeyFile { path, .. } if !path.starts_with('/') => {
+                "name a folder as `config_dir` in oic.yml, and put the repository's OpenPGP public key there, below that folder, after you have checked its fingerprint with the repository's owner"
             }
             Self::KeyFile { .. } => {
                 "put the repository's OpenPGP public key there, after you have checked its fingerprint with the repository's owner"

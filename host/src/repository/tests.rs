@@ -173,6 +173,9 @@ fn keys_that_cannot_be_used() {
     caused by: the key file /nowhere/key.asc cannot be read
     hint: put the repository's OpenPGP public key there, after you have checked its fingerprint with the repository's owner
     ");
+    // A distribution whose key the user gives, where no folder is configured for it.
+    repository.keys = vec![RepositoryKey::File("osv/os/dist/keys/KEY".into())];
+    assert!(told_of(&server, &key, &repository).contains("name a folder as `config_dir` in oic.yml"));
 }
 
 #[test]
@@ -278,14 +281,14 @@ fn names_by_digest_are_preferred_and_not_needed() {
     insta::assert_snapshot!(told_of(&server, &key, &repository), @"
     error: the repository `test` cannot be used [template.yml:3:1]
     caused by: cannot fetch the package index trixie main amd64: http://ONE/debian/dists/trixie/main/binary-amd64/by-hash/SHA256/89b7bb9ae4d75c1367b62458445c61bcf08e92003fdc25b2b099868667c5c250: its SHA-256 is e4828173b23f470639dd526fad2400c8b4c9cf68ba2846b9b7d9cbf6100b555d where 89b7bb9ae4d75c1367b62458445c61bcf08e92003fdc25b2b099868667c5c250 was expected; http://ONE/debian/dists/trixie/main/binary-amd64/Packages.xz: its SHA-256 is e4828173b23f470639dd526fad2400c8b4c9cf68ba2846b9b7d9cbf6100b555d where 89b7bb9ae4d75c1367b62458445c61bcf08e92003fdc25b2b099868667c5c250 was expected
-    hint: the mirror, or something on the way such as a proxy, gives other bytes than the signed index says: choose another mirror with OIC_MIRROR_<DISTRIBUTION>; or do without it for now: --without-repository test
+    hint: the mirror, or something on the way such as a proxy, gives other bytes than the signed index says; or do without it for now: --without-repository test
     ");
     server.set(&plain, Manner::Cut(10));
     server.set(&by_hash, Manner::Status(404));
     insta::assert_snapshot!(told_of(&server, &key, &repository), @"
     error: the repository `test` cannot be used [template.yml:3:1]
     caused by: cannot fetch the package index trixie main amd64: http://ONE/debian/dists/trixie/main/binary-amd64/by-hash/SHA256/89b7bb9ae4d75c1367b62458445c61bcf08e92003fdc25b2b099868667c5c250: not found (HTTP status 404); http://ONE/debian/dists/trixie/main/binary-amd64/Packages.xz: the connection was cut after 10 bytes (end of file before message length reached)
-    hint: run again later: what has been downloaded is kept; or choose another mirror with OIC_MIRROR_<DISTRIBUTION>
+    hint: run again later: what has been downloaded is kept
     ");
 }
 

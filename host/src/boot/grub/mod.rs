@@ -15,9 +15,9 @@ pub mod efi;
 
 use std::path::{Path, PathBuf};
 
-use oic_config::spec::{Disk, Filesystem};
+use oic_config::spec::{Disk, PartitionType};
 
-use super::{BootError, BootInput, files_below, required};
+use super::{BootError, BootInput, BootKernel, files_below, required};
 use crate::{disk::ImageIdentity, exec, rootfs::RootTree};
 
 /// Modules of an image that is made here: enough to find `/boot`, show a menu and start Linux. Platforms lack some of them.
@@ -69,6 +69,8 @@ pub struct BootVolume {
     pub uuid: String,
     /// What of a path is the mount point of that filesystem.
     mount_point: String,
+    /// The UUID of the EFI system partition, where unified kernel images lie.
+    esp: Option<String>,
     /// The subvolume that the mount point is, with a slash before it; empty where there is none.
     subvolume: String,
 }
@@ -78,16 +80,12 @@ impl BootVolume {
     #[must_use]
     pub fn of(disk: &Disk, identity: &ImageIdentity) -> Option<Self> {
         let (partition, subvolume) = disk.holder("/boot")?;
-        let uuid = match partition.filesystem {
-            Some(Filesystem::Fat16 | Filesystem::Fat32) => {
-                let volume = identity.fat_volume(&partition.id);
-                format!("{:04X}-{:04X}", volume >> 16, volume & 0xffff)
-            }
-            _ => identity.filesystem(&partition.id).to_string(),
-        };
+        let uuid = identity.filesystem_text(partition);
         let mount_point = subvolume.map_or(&partition.mount_point, |subvolume| &subvolume.mount_point).clone().unwrap_or_default();
+        let esp = disk.partitions.iter().find(|partition| partition.kind == PartitionType::Esp);
         Some(Self {
             uuid,
+            esp: esp.map(|esp| identity.filesystem_text(esp)),
             mount_point: mount_point.trim_end_matches('/').to_owned(),
             subvolume: subvolume.map(|subvolume| format!("/{}", subvolume.name)).unwrap_or_default(),
         })
@@ -153,6 +151,10 @@ pub fn menu(input: &BootInput<'_>, volume: &BootVolume) -> String {
         // Quotes would end the title; nothing else means anything inside single ones.
         let title = input.os.name.replace('\'', "");
         menu.push_str(&format!("\nmenuentry '{title}, {}' --class os {{\n", kernel.release));
+        if let Some(esp) = volume.esp.as_ref().filter(|_| input.unified_image) {
+            menu.push_str(&format!("\tsearch --no-floppy --fs-uuid --set=root {esp}\n\tchainloader {}\n}}\n", unified_path(input, kernel)));
+            continue;
+        }
         menu.push_str(&format!("\tsearch --no-floppy --fs-uuid --set=root {}\n", volume.uuid));
         menu.push_str(&format!("\tlinux {} {}\n", volume.path(&kernel.kernel), input.cmdline));
         if let Some(initramfs) = &kernel.initramfs {
@@ -161,6 +163,23 @@ pub fn menu(input: &BootInput<'_>, volume: &BootVolume) -> String {
         menu.push_str("}\n");
     }
     menu
+}
+
+/// Returns where on the EFI system partition the unified image of a kernel lies.
+fn unified_path(input: &BootInput<'_>, kernel: &BootKernel) -> String {
+    format!("/EFI/Linux/{}-{}.efi", input.os.id, kernel.release)
+}
+
+/// Puts the unified images of all kernels into the tree of the EFI system partition.
+///
+/// # Errors
+/// Fails when the target lacks systemd's stub or a kernel, or files cannot be read or written.
+pub fn add_unified_images(input: &BootInput<'_>, esp: &mut RootTree) -> Result<(), BootError> {
+    for kernel in input.kernels {
+        let image = super::systemd_boot::unified(input, kernel, &format!("{}-{}", input.os.id, kernel.release))?;
+        esp.write_file(unified_path(input, kernel), image, 0o644, input.epoch)?;
+    }
+    Ok(())
 }
 
 /// Returns unit and speed of the serial console that a kernel command line names.
