@@ -35,7 +35,7 @@ pub use image::root_tree;
 pub use lab::{Lab, Turn};
 pub use oic_command::{Oic, Output, program};
 pub use redact::redact;
-pub use require::{shared, skip};
+pub use require::{all_tests, shared, skip};
 pub use sandbox::Sandbox;
 pub use testos::{TestOs, build_rpm};
 pub use tiny::{OwnRepository, Tiny};

@@ -246,6 +246,7 @@ mod tests {
         spec.repositories[1].upgrades = false;
         assert!(pins(&spec).is_some_and(|text| text.contains("Pin-Priority: 50\n") && text.contains("Pin-Priority: -1\n")));
         spec.repositories[1].allow_packages.clear();
+        spec.repositories[1].excludes.clear();
         assert!(pins(&spec).is_some_and(|text| text.starts_with("Package: *\n") && text.ends_with("Pin-Priority: 50\n")));
         spec.repositories[1].priority = -10;
         assert!(pins(&spec).is_some_and(|text| text.ends_with("Pin-Priority: -10\n")), "what is never installed stays so");
