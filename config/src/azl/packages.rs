@@ -71,7 +71,11 @@ fn add(found: &mut Vec<Node>, entry: &Node, reader: &mut Reader<'_>) {
         Some(known) if known.as_text() == Some(name) => *known = Node::text(entry.origin, ours),
         Some(known) if known.as_text() == Some(&ours) => {}
         Some(_) => {
-            reader.unsupported(entry.origin, "packages", format!("one condition per package is understood; {name} has another one already"))
+            reader.unsupported(
+                entry.origin,
+                "packages",
+                format!("one condition per package is understood; {name} has another one already"),
+            );
         }
     }
 }

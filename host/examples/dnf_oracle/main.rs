@@ -4,6 +4,8 @@
 //! relations, files, provided names and groups, with and without excludes, weak dependencies and `best`. Both answer for an empty
 //! system without 32-bit packages. Needs Debian's package `dnf`, and its Python.
 
+#![expect(clippy::print_stdout, reason = "a chore of developers reports to the terminal")]
+
 use std::{
     collections::BTreeSet,
     error::Error,
