@@ -50,6 +50,12 @@ const Q35_FIRMWARE: &str = "q35,smm=off,vmport=off,graphics=off,usb=off,sata=off
 const VIRT_ARM: &str = "virt,gic-version=3";
 const VIRT_RISCV: &str = "virt,acpi=off";
 
+/// Initialisers that serve nothing here and take 10 to 100 ms of emulation each: a self-test of the jitter random source, the keys that
+/// module signatures would be checked with, a self-test of a key derivation, `/sys/kernel/slab`, the names of values in trace events and
+/// the files of trace events, what programs for the kernel may call. One that a kernel does not have is no mistake.
+const SKIPPED: &str = "initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init,trace_eval_init,\
+                       init_kprobe_trace,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init";
+
 /// The table.
 const MACHINES: [Machine; 6] = [
     Machine {
@@ -66,11 +72,8 @@ const MACHINES: [Machine; 6] = [
         // Does what PVH needs and no more: 0.15 s less than SeaBIOS under emulation.
         fast_firmware: Some("qboot.rom"),
         console: "ttyS0",
-        // Each of these initialisers takes 10 to 100 ms of emulation and serves nothing here: a self-test of the jitter
-        // random source, the keys that module signatures would be checked with, a self-test of a key derivation, /sys/kernel/slab.
         // Patching lock prefixes out for one processor and back in for two costs more than the prefixes.
-        kernel_parameters: "no_timer_check tsc=reliable noreplace-smp maxcpus=1 \
-                            initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
+        kernel_parameters: "no_timer_check tsc=reliable noreplace-smp maxcpus=1",
         // The local timer's calibration waits for a tenth of a second. The other timer serves one processor as well.
         single_cpu_parameters: "nolapic_timer",
     },
@@ -101,7 +104,7 @@ const MACHINES: [Machine; 6] = [
         cpus: 1,
         fast_firmware: None,
         console: "ttyAMA0",
-        kernel_parameters: "maxcpus=1 initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
+        kernel_parameters: "maxcpus=1",
         single_cpu_parameters: "",
     },
     Machine {
@@ -130,7 +133,7 @@ const MACHINES: [Machine; 6] = [
         cpus: 1,
         fast_firmware: None,
         console: "ttyS0",
-        kernel_parameters: "maxcpus=1 initcall_blacklist=jent_mod_init,load_system_certificate_list,crypto_kdf108_init,slab_sysfs_init",
+        kernel_parameters: "maxcpus=1",
         single_cpu_parameters: "",
     },
     Machine {
@@ -150,6 +153,14 @@ const MACHINES: [Machine; 6] = [
 ];
 
 impl Machine {
+    /// Returns the kernel parameter that leaves out what is costly to emulate.
+    pub(crate) fn skipped(&self) -> &'static str {
+        match self.accelerator {
+            Accelerator::Tcg => SKIPPED,
+            Accelerator::Kvm => "",
+        }
+    }
+
     /// Returns the row for an architecture and an accelerator.
     #[must_use]
     pub fn of(arch: GuestArch, accelerator: Accelerator) -> &'static Self {

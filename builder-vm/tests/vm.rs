@@ -62,6 +62,30 @@ fn the_agent_says_hello_runs_nothing_and_powers_off() {
     assert!(matches!(report.outcome, Outcome::Failed { step: 0, .. }), "{report:?}");
 }
 
+/// Says how long it takes from starting QEMU to the hello: five times, with the memory and the disk that a build has. The processor's time is that
+/// of all threads of QEMU, which the machine's load changes little.
+#[test]
+#[ignore = "a measurement, and needs QEMU, a kernel and an initramfs: see the top of this file"]
+fn the_time_to_the_hello() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk.img");
+    std::fs::File::create(&disk).and_then(|file| file.set_len(3 << 30)).unwrap();
+    let mut times: Vec<(Duration, f64)> = Vec::new();
+    for _ in 0..5 {
+        let disk = Disk { path: disk.clone(), format: DiskFormat::Raw, access: DiskAccess::Write };
+        let launched = launch(VmConfig { memory_mib: 1024, disks: vec![disk], ..config() });
+        let stat = format!("/proc/{}/stat", launched.vmm_id().unwrap());
+        let connected = launched.connect(Deadlines::of(Accelerator::Tcg), &Cancel::new().unwrap()).unwrap();
+        // User and system time in hundredths of a second: the 14th and 15th field, the name in parentheses being the second.
+        let stat = std::fs::read_to_string(stat).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+        times.push((connected.boot_time(), fields.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / 100.0));
+    }
+    times.sort_by_key(|(boot, _)| *boot);
+    eprintln!("median {:?}; all, with the processor's seconds: {times:.2?}", times[2].0);
+    assert!(times.iter().all(|(boot, seconds)| boot.as_millis() > 50 && *seconds > 0.05), "no kernel is that fast");
+}
+
 #[test]
 #[ignore = "needs QEMU, a kernel and an initramfs: see the top of this file"]
 fn cancelling_a_boot_leaves_no_process_behind() {

@@ -8,6 +8,7 @@
 //! | `zstd`, `gzip`, `xz`, … | copies its input to its output when asked to compress to a stream; else becomes the real program |
 //! | `update-ca-certificates` | what the real program would do, where that is certain (module `certificates`); else becomes it |
 //! | `deb-systemd-helper` | the same (module `units`) |
+//! | `cp`, `ldd`, `cpio` | what dracut starts hundreds of, in the one form in which it does (modules `copy`, `libraries`, `archive`); else become them |
 //! | `oic-guest-agent` | says that it does nothing outside the builder VM |
 //! | anything else | does nothing, well |
 
@@ -15,12 +16,12 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     io::{self, Write},
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
-use crate::{certificates, units};
+use crate::{archive, certificates, copy, libraries, units};
 
 /// The name under which the agent starts programs of the target.
 pub const ENTER: &str = "oic-enter";
@@ -34,6 +35,9 @@ pub const REAL_PROGRAMS: &str = "/run/oic/real";
 pub const SHORTENED: &str = "/run/oic/shortened";
 /// The programs that compress a stream.
 pub const COMPRESSORS: [&str; 8] = ["zstd", "gzip", "pigz", "xz", "lzma", "lz4", "bzip2", "lzop"];
+
+/// Programs that dracut starts for what is done at once.
+pub const FOR_DRACUT: [&str; 3] = ["cp", "ldd", "cpio"];
 
 /// Collects the certificates of authorities.
 pub const CA_CERTIFICATES: &str = "update-ca-certificates";
@@ -62,6 +66,12 @@ pub fn run(name: &OsStr, arguments: &[OsString]) -> ExitCode {
         UNIT_HELPER => {
             units::help(arguments, Path::new("/"), &real_program(UNIT_HELPER)).unwrap_or_else(|| become_real(UNIT_HELPER, arguments))
         }
+        "cp" => copy::copy(arguments, behind).unwrap_or_else(|| become_real("cp", arguments)),
+        "cpio" => archive::pack(arguments, &real_program("cpio")).unwrap_or_else(|| become_real("cpio", arguments)),
+        "ldd" => match libraries::linker(arguments, &real_program("ldd"), behind) {
+            Some((linker, file)) => become_other(Command::new(&linker).arg(file).envs(libraries::VARIABLES)),
+            None => become_real("ldd", arguments),
+        },
         _ => ExitCode::SUCCESS,
     }
 }
@@ -117,11 +127,30 @@ fn real_program(name: &str) -> PathBuf {
     Path::new(REAL_PROGRAMS).join(name)
 }
 
+/// Returns where a file is that a program was told of: programs read other programs, too, and must not read a stand-in.
+///
+/// # Errors
+/// Fails when the file is a stand-in whose program was not kept.
+pub fn behind(file: &Path) -> io::Result<PathBuf> {
+    let identity = |path: &Path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
+    // What is not there is for others to complain of.
+    let Ok(found) = identity(file) else { return Ok(file.to_owned()) };
+    if found != identity(Path::new("/proc/self/exe"))? {
+        return Ok(file.to_owned());
+    }
+    let real = Path::new(REAL_PROGRAMS).join(fs::canonicalize(file)?.file_name().unwrap_or_default());
+    fs::metadata(&real).map(|_| real)
+}
+
 /// Becomes the real program behind a stand-in; returns only when it cannot.
 fn become_real(name: &str, arguments: &[OsString]) -> ExitCode {
-    let real = real_program(name);
-    let error = Command::new(&real).arg0(name).args(arguments).exec();
-    complain(format_args!("{}: {error}", real.display()));
+    become_other(Command::new(real_program(name)).arg0(name).args(arguments))
+}
+
+/// Becomes another program; returns only when it cannot.
+fn become_other(command: &mut Command) -> ExitCode {
+    let error = command.exec();
+    complain(format_args!("{}: {error}", command.get_program().display()));
     ExitCode::from(127)
 }
 

@@ -31,12 +31,15 @@
 #![deny(missing_docs)]
 
 pub mod applet;
+pub mod archive;
 pub mod certificates;
+pub mod copy;
 pub mod events;
 pub mod exec;
 pub mod failure;
 pub mod init;
 pub mod known;
+pub mod libraries;
 pub mod network;
 pub mod rootfs;
 pub mod runner;

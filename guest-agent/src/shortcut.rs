@@ -75,6 +75,67 @@ pub const INITRAMFS: Shortened = Shortened {
     ],
 };
 
+/// What dracut looks for in each of two dozen files of udev's rules: a `sed` for each of five words that most of them do not have, and a
+/// `grep` for each group.
+pub const DRACUT: Shortened = Shortened {
+    path: "/usr/lib/dracut/dracut-init.sh",
+    lines: &[
+        (
+            r#"    for _prog in $(sed -nr 's/.*PROGRAM==?"([^ "]+).*/\1/p' "$1"); do"#,
+            r#"    local oic_rules="" oic_found=""; IFS= read -r -d '' oic_rules < "$1"
+    [[ $oic_rules != *PROGRAM* ]] || oic_found=$(sed -nr 's/.*PROGRAM==?"([^ "]+).*/\1/p' "$1")
+    for _prog in $oic_found; do"#,
+        ),
+        (
+            r#"    for _prog in $(sed -nr 's/.*RUN[+=]=?"([^ "]+).*/\1/p' "$1"); do"#,
+            r#"    local oic_rules="" oic_found=""; IFS= read -r -d '' oic_rules < "$1"
+    [[ $oic_rules != *RUN* ]] || oic_found=$(sed -nr 's/.*RUN[+=]=?"([^ "]+).*/\1/p' "$1")
+    for _prog in $oic_found; do"#,
+        ),
+        (
+            r#"    for _prog in $(sed -nr 's/.*IMPORT\{program\}==?"([^ "]+).*/\1/p' "$1"); do"#,
+            r#"    local oic_rules="" oic_found=""; IFS= read -r -d '' oic_rules < "$1"
+    [[ $oic_rules != *'IMPORT{program}'* ]] || oic_found=$(sed -nr 's/.*IMPORT\{program\}==?"([^ "]+).*/\1/p' "$1")
+    for _prog in $oic_found; do"#,
+        ),
+        (
+            r#"    for i in $(sed -nr 's/.*OWNER=?"([^ "]+).*/\1/p' "$1"); do"#,
+            r#"    local oic_rules="" oic_found=""; IFS= read -r -d '' oic_rules < "$1"
+    [[ $oic_rules != *OWNER* ]] || oic_found=$(sed -nr 's/.*OWNER=?"([^ "]+).*/\1/p' "$1")
+    for i in $oic_found; do"#,
+        ),
+        (
+            r#"    for i in $(sed -nr 's/.*GROUP=?"([^ "]+).*/\1/p' "$1"); do"#,
+            r#"    local oic_rules="" oic_found=""; IFS= read -r -d '' oic_rules < "$1"
+    [[ $oic_rules != *GROUP* ]] || oic_found=$(sed -nr 's/.*GROUP=?"([^ "]+).*/\1/p' "$1")
+    for i in $oic_found; do"#,
+        ),
+        (
+            r#"        if ! grep -Eq "^$i:" "$initdir/etc/group" 2> /dev/null; then"#,
+            r#"        local oic_known=""
+        case "$i" in
+            *[!abcdefghijklmnopqrstuvwxyz0123456789_-]*) oic_known=$(grep -E "^$i:" "$initdir/etc/group" 2> /dev/null) ;;
+            *)
+                { IFS= read -r -d '' oic_known < "$initdir/etc/group"; } 2> /dev/null
+                [[ $'\n'$oic_known == *$'\n'"$i:"* ]] || oic_known=""
+                ;;
+        esac
+        if [[ ! $oic_known ]]; then"#,
+        ),
+        (
+            r#"    if grep -q -F initqueue "$1"; then"#,
+            r#"    local oic_rules=""; IFS= read -r -d '' oic_rules < "$1"
+    if [[ $oic_rules == *initqueue* ]]; then"#,
+        ),
+    ],
+};
+
+/// How dracut asks whether a script that it has read has a function, in a shell of its own.
+pub const DRACUT_FUNCTIONS: Shortened = Shortened {
+    path: "/usr/lib/dracut/dracut-functions.sh",
+    lines: &[(r#"    [[ "$(type -t "$1")" == "function" ]]"#, r#"    declare -F "$1" > /dev/null"#)],
+};
+
 /// The generator whose one look at all of `/etc` is for [`linker_files`].
 pub const GENERATOR: &str = "/usr/sbin/mkinitramfs";
 /// How the names that it looks for begin. The host takes new ones for a reason to make an initramfs anew.
@@ -141,6 +202,53 @@ mod tests {
         let (long, short) = (run(old), run(new));
         assert_eq!(long, short, "{before}");
         short
+    }
+
+    /// What dracut does with udev's rules and groups, with a target's lines and with ours.
+    #[test]
+    fn udev_rules_are_read_as_the_programs_read_them() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().display().to_string();
+        for (name, text) in [
+            (
+                "one.rules",
+                "PROGRAM==\"a b\", RUN+=\"x\"\nPROGRAM=\"c\", GROUP=\"disk\"\nGROUP=\"wheel\", OWNER=\"root\"\nx RUN{builtin}+=\"y\"",
+            ),
+            ("two.rules", "# initqueue\nGROUP=\"disk\", IMPORT{program}=\"*\"\nIMPORT{program}==\"z q\"\nGROUP=\"a.c\"\nOWNER\"who\"\n"),
+            ("none.rules", ""),
+            ("group", "root:x:0:\nadisk:x:1:\nabc:x:2:\ntape:x:3:"),
+        ] {
+            std::fs::write(scratch.path().join(name), text).unwrap();
+        }
+        std::fs::create_dir(scratch.path().join("etc")).unwrap();
+        std::fs::rename(scratch.path().join("group"), scratch.path().join("etc/group")).unwrap();
+        let run = |script: &str| crate::exec::output_of("bash", &["-c", &format!("cd {folder}; initdir={folder}\n{script}")]);
+        let mut seen = String::new();
+        for (old, new) in DRACUT.lines {
+            for rules in ["one.rules", "two.rules", "none.rules"] {
+                let alike = |line: &str| match old.trim_start() {
+                    is if is.contains("$i:") => ["disk", "tape", "root", "wheel", "a.c", "x"]
+                        .map(|group| run(&format!("f() {{ local i={group}\n{line}\n echo missing $i; fi; }}; f {rules}")))
+                        .concat(),
+                    is if is.starts_with("if") => run(&format!("f() {{ {line}\n echo yes; fi; }}; f {rules}")),
+                    is => {
+                        let variable = is.split(' ').nth(1).unwrap();
+                        run(&format!("f() {{ local {variable}\n{line}\n echo \"<${variable}>\"; done; }}; f {rules}"))
+                    }
+                };
+                let (long, short) = (alike(old), alike(new));
+                assert_eq!(long, short, "{old} {rules}");
+                seen.push_str(&short);
+            }
+        }
+        for word in ["<a>", "<x>", "<z>", "<root>", "<disk>", "missing disk", "yes"] {
+            assert!(seen.contains(word), "{word}: {seen}");
+        }
+        for name in ["true", "f", "if", "nothing"] {
+            let (old, new) = DRACUT_FUNCTIONS.lines[0];
+            let answer = |line: &str| run(&format!("f() {{ :; }}\nis_func() {{\n{line}\n}}\nis_func {name}; echo $?"));
+            assert_eq!(answer(old), answer(new), "{name}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! (`policy-rc.d`); that is removed again.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -48,18 +49,23 @@ impl<'r> StandIns<'r> {
         Ok(stand_ins)
     }
 
-    /// Covers more programs, leaving the real ones where the applet finds them.
+    /// Covers more programs, leaving the real ones where the applet finds them. A name that leads to a program with other names, too, as
+    /// those of busybox do, is left alone: all of them would be covered.
     ///
     /// # Errors
     /// Fails when a mount is refused.
     pub fn also_keeping_real(mut self, programs: &[&str]) -> Result<Self, AgentError> {
-        for program in programs {
-            for (index, path) in locate(self.rootfs, program).iter().enumerate() {
-                if index == 0 {
-                    self.keep_real(program, path)?;
-                }
-                self.put_over(path)?;
+        let own = |path: &String| is_one_of(self.rootfs, path, programs);
+        let found: Vec<(&str, Vec<String>)> =
+            programs.iter().map(|program| (*program, locate(self.rootfs, program).into_iter().filter(own).collect())).collect();
+        // Kept before anything is covered: two of the names may lead to one file.
+        for (program, paths) in &found {
+            if let Some(path) = paths.first() {
+                self.keep_real(program, path)?;
             }
+        }
+        for path in found.iter().flat_map(|(_, paths)| paths) {
+            self.put_over(path)?;
         }
         Ok(self)
     }
@@ -101,6 +107,9 @@ impl<'r> StandIns<'r> {
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&copy, text))
             .and_then(|()| fs::set_permissions(&copy, mode))
+            // dracut gives what it makes the time of one of its scripts.
+            .and_then(|()| fs::metadata(place.path())?.modified())
+            .and_then(|time| File::options().write(true).open(&copy)?.set_modified(time))
             .and_then(|()| Ok(mount_bind(&copy, place.path())?))
             .map_err(|error| failure::system("shorten", path, error))?;
         self.covered.push(path.to_owned());
@@ -146,6 +155,12 @@ impl Drop for StandIns<'_> {
     }
 }
 
+/// Tells whether the file that a path leads to has one of these names.
+fn is_one_of(rootfs: &Rootfs, path: &str, programs: &[&str]) -> bool {
+    let file = rootfs.handle(path).ok().and_then(|place| fs::read_link(place.path()).ok());
+    file.as_deref().and_then(Path::file_name).is_some_and(|name| programs.iter().any(|program| name == *program))
+}
+
 /// Returns the paths under which a program is found, each file once: most targets have `/bin` as a link to `/usr/bin`.
 fn locate(rootfs: &Rootfs, program: &str) -> Vec<String> {
     let mut seen = Vec::new();
@@ -180,5 +195,21 @@ mod tests {
         assert_eq!(locate(&rootfs, "zstd"), ["/usr/bin/zstd"]);
         assert_eq!(locate(&rootfs, "start-stop-daemon"), ["/sbin/start-stop-daemon"]);
         assert!(locate(&rootfs, "lz4").is_empty());
+    }
+
+    #[test]
+    fn a_program_of_many_names_is_not_covered() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("usr/bin");
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["busybox", "xz", "cp"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        symlink("busybox", folder.join("cpio")).unwrap();
+        symlink("xz", folder.join("lzma")).unwrap();
+        let rootfs = Rootfs::open(scratch.path()).unwrap();
+        let covered = |name: &str| is_one_of(&rootfs, &format!("/usr/bin/{name}"), &["cp", "cpio", "lzma", "xz"]);
+        assert!(covered("cp") && covered("xz") && covered("lzma"));
+        assert!(!covered("cpio") && !covered("missing"));
     }
 }

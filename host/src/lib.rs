@@ -32,6 +32,7 @@ pub mod disk;
 pub mod env;
 pub mod exec;
 pub mod fetch;
+mod heap;
 pub mod inspect;
 pub mod lock;
 pub mod report;

@@ -21,3 +21,14 @@ pub fn shared(test: &str, path: &str) -> Option<PathBuf> {
     skip(test, &format!("{} is not there", found.display()));
     None
 }
+
+/// Tells whether tests run that take minutes each and are not run every time: with `OIC_TESTS=all`. Says aloud when they do not.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "who runs the tests says so in the environment")]
+pub fn all_tests(test: &str) -> bool {
+    let all = std::env::var_os("OIC_TESTS").is_some_and(|value| value == "all");
+    if !all {
+        skip(test, "it takes minutes, and runs with OIC_TESTS=all");
+    }
+    all
+}

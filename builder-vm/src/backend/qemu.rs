@@ -101,7 +101,7 @@ fn boot(words: &mut Words, config: &VmConfig, wiring: &Wiring) {
             words.option("-initrd", initramfs.as_os_str());
             let row = config.machine();
             let single = if config.cpu_count() == 1 { row.single_cpu_parameters } else { "" };
-            let parts = [&format!("console={}", row.console), KERNEL_PARAMETERS, row.kernel_parameters, single, parameters];
+            let parts = [&format!("console={}", row.console), KERNEL_PARAMETERS, row.kernel_parameters, row.skipped(), single, parameters];
             let line: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
             words.option("-append", line.join(" "));
         }

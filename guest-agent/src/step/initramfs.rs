@@ -9,7 +9,7 @@
 use oic_protocol::{AgentError, InitramfsCompression, InitramfsPlan, KernelReport};
 
 use crate::{
-    applet::COMPRESSORS,
+    applet::{COMPRESSORS, FOR_DRACUT},
     exec::Program,
     failure,
     rootfs::{Ownership, Rootfs},
@@ -44,7 +44,10 @@ pub fn run(plan: &InitramfsPlan, context: &mut Context<'_, '_, '_>) -> Result<()
         let etc = rootfs.list("/etc")?;
         target::note_accesses(true)?;
         let mut stand_ins = StandIns::cover(rootfs, &[])?;
-        if generator == Generator::InitramfsTools {
+        if generator == Generator::Dracut {
+            stand_ins = stand_ins.also_keeping_real(&FOR_DRACUT)?;
+            stand_ins = stand_ins.also_shortened(&shortcut::DRACUT)?.also_shortened(&shortcut::DRACUT_FUNCTIONS)?;
+        } else {
             stand_ins = stand_ins.also_shortened(&shortcut::INITRAMFS)?;
             stand_ins = stand_ins.also_rewritten(shortcut::GENERATOR, |script| shortcut::linker_files(script, &etc))?;
             if plan.compression == InitramfsCompression::Host {

@@ -57,6 +57,8 @@ pub struct OpenedImage {
     pub file_size: u64,
     /// The disk.
     pub disk: Arc<dyn DiskReader>,
+    /// Where to put what has to be unpacked to be read.
+    pub scratch: PathBuf,
 }
 
 impl OpenedImage {
@@ -83,6 +85,13 @@ impl OpenedImage {
             file = unpacked;
         }
         let opened = disk_formats::open_file(file).map_err(|source| ImageOpenError::Container { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), format: opened.format, compression, file_size: metadata.len(), disk: opened.disk.into() })
+        Ok(Self {
+            path: path.to_owned(),
+            format: opened.format,
+            compression,
+            file_size: metadata.len(),
+            disk: opened.disk.into(),
+            scratch: scratch.to_owned(),
+        })
     }
 }

@@ -1,8 +1,6 @@
 //! What reports say of an image's packages: from the lock and from the packages' own control files, so that it is the same
 //! whether the lock was just made or is a year old.
 
-use std::collections::BTreeMap;
-
 use oic_config::spec::ImageSpec;
 
 use super::root::Opened;
@@ -10,7 +8,7 @@ use crate::{
     lock::{LockedImage, LockedPackage},
     report::{
         packages::{Dependency, Origin, PackageRecord},
-        relations,
+        relations::{self, RpmRelations},
     },
     repository::rpm::PackageHeader,
     rootfs::{PackageInput, control::Stanza, rpm::Rpm},
@@ -57,8 +55,8 @@ fn rpm_contents(lock: &LockedImage, rpms: &[Rpm]) -> (Vec<PackageRecord>, Vec<De
         let license = rpm.header.license().map(str::to_owned);
         record(lock, package, source.unwrap_or_else(|| (package.name.clone(), package.version.clone())), license)
     });
-    let headers: Vec<&PackageHeader> = rpms.iter().map(|rpm| &rpm.header).collect();
-    (records.collect(), rpm_dependencies(&headers, &rpms.iter().map(Rpm::files).collect::<Vec<_>>()))
+    let relations: Vec<RpmRelations> = rpms.iter().map(|rpm| rpm_relations(&rpm.header, rpm.files())).collect();
+    (records.collect(), relations::of_rpms(&relations))
 }
 
 /// Returns name and version of a source package from the name of its file, `bash-5.2.15-2.src.rpm`.
@@ -69,24 +67,11 @@ fn rpm_source(file: &str) -> Option<(String, String)> {
     Some((name.to_owned(), format!("{version}-{release}")))
 }
 
-/// Returns which package needs which: of each requirement, every package of the image that provides its name or has its file.
-/// Conditions (`(a if b)`) are left out: which of their parts holds is not said by the packages.
-fn rpm_dependencies(headers: &[&PackageHeader], files: &[Vec<String>]) -> Vec<Dependency> {
-    /// The requirement must be met before a script of the package runs.
-    const BEFORE_SCRIPTS: u64 = 1 << 6 | 1 << 9 | 1 << 10;
-    let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, header) in headers.iter().enumerate() {
-        let names = header.provides().into_iter().chain(files[index].iter().map(String::as_str));
-        names.for_each(|name| providers.entry(name).or_default().push(index));
+fn rpm_relations(header: &PackageHeader, files: Vec<String>) -> RpmRelations {
+    RpmRelations {
+        provides: header.provides().into_iter().map(str::to_owned).chain(files).collect(),
+        requires: header.requires().into_iter().map(|(name, flags)| (name.to_owned(), flags)).collect(),
     }
-    let mut found = Vec::new();
-    for (from, header) in headers.iter().enumerate() {
-        for (name, flags) in header.requires() {
-            let to = providers.get(name).into_iter().flatten().filter(|to| **to != from);
-            found.extend(to.map(|to| Dependency { from, to: *to, pre: flags & BEFORE_SCRIPTS != 0 }));
-        }
-    }
-    relations::strongest(found)
 }
 
 /// Returns what reports say of one package.
@@ -101,6 +86,7 @@ fn record(lock: &LockedImage, package: &LockedPackage, source: (String, String),
         source: Some(source),
         url,
         sha256: Some(package.sha256),
+        header_sha256: None,
         license,
         requested: package.requested,
     }

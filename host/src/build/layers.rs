@@ -41,6 +41,7 @@ use super::{
 use crate::{
     boot, causes, compose,
     digest::Sha256Digest,
+    heap,
     lock::LockedPackage,
     rootfs::{InodeId, PackageInput, RootTree, dpkg, stored},
     store::{Bucket, Slot},
@@ -253,6 +254,7 @@ impl Layers<'_> {
         let disk = self.work.file("root.img");
         root::reserve_disk(&disk, size)?;
         let guest = guest(self.spec, self.toolchain, (&disk, tools), self.host, self.work)?;
+        heap::trim();
         let started = session::start(&guest, VmNeeds::from(&plan))?;
         self.options.host.scratch.add(started.private_folder());
         let modules = stage(self.observer, Stage::Root, || {
@@ -266,6 +268,7 @@ impl Layers<'_> {
             Ok::<_, BuildError>((modules, false))
         })?;
         stop_if_cancelled(self.options)?;
+        heap::trim();
         session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;
         stop_if_cancelled(self.options)?;
         Ok((disk, modules))
@@ -274,6 +277,7 @@ impl Layers<'_> {
     /// Runs a plan on a disk as it is.
     fn compose_again(&self, disk: &Path, plan: ComposePlan) -> Result<(), BuildError> {
         let guest = guest(self.spec, self.toolchain, (disk, None), self.host, self.work)?;
+        heap::trim();
         let started = session::start(&guest, VmNeeds::from(&plan))?;
         self.options.host.scratch.add(started.private_folder());
         session::compose(&guest, started, plan, self.observer, &self.options.host.cancel)?;

@@ -15,6 +15,7 @@ use crate::{
     disk::{DiskTools, Ext4Tools},
     exec::Program,
     fetch::{self, Fetcher},
+    heap,
     lock::{self, LockedImage, LockedTools, PackageLock},
     repository::{Access, mirror::MirrorTable},
     store::{Guard, Shared, Store},
@@ -210,6 +211,8 @@ impl<'a> Host<'a> {
 
     /// Unpacks the tools and makes the builder VM.
     pub(super) fn tools(&self, spec: &ImageSpec, locked: &Locked, packages: &[StoredPackages]) -> Result<Toolchain, BuildError> {
+        // Of what the indexes took.
+        heap::trim();
         stage(self.observer, Stage::Tools, || {
             let target = spec.target.arch;
             let agent = agents::agent(target.name())?;

@@ -252,7 +252,7 @@ pub(crate) struct BootArgs {
     /// Wait until it asks for a login instead of showing its console, and fail when it does not
     #[arg(long)]
     pub(crate) check: bool,
-    /// Boot with BIOS firmware instead of UEFI
+    /// Boot with BIOS firmware although the image is for UEFI too; one that only BIOS starts needs no option
     #[arg(long)]
     pub(crate) bios: bool,
     /// How long to wait with --check [default: 120, without KVM 900]

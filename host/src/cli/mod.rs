@@ -73,6 +73,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> std::process::Exit
     if arguments.get(1).is_some_and(|first| first == FILE_SERVER) {
         return oic_builder_vm::virtiofs_main(arguments.drain(2..));
     }
+    crate::heap::share();
     let variables = crate::env::snapshot();
     // The name that the program was called by would show up in the usage; there it is always `oic`.
     let arguments = std::iter::once(OsString::from("oic")).chain(arguments.into_iter().skip(1));

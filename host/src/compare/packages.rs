@@ -100,6 +100,7 @@ fn report(package: Package) -> PackageReport {
         source: None,
         license: package.license_declared.filter(|license| license != "NOASSERTION"),
         state: None,
+        header_sha256: None,
     }
 }
 

@@ -53,6 +53,11 @@ pub(super) fn root_file(path: &str, content: impl Into<Vec<u8>>) -> FileEntry {
     FileEntry { path: path.to_owned(), content, mode: 0o644, owner: "root".into(), group: "root".into() }
 }
 
+/// Returns whether systemd-networkd runs. cloud-init writes what networkd reads, and starts nothing by itself.
+fn runs_networkd(installed: &impl Fn(&str) -> bool) -> bool {
+    installed("systemd") && !NETWORK_MANAGERS.iter().any(|name| *name != "cloud-init" && installed(name))
+}
+
 /// Returns what rpm must know when it installs updates: which files of packages the image leaves out.
 fn rpm_macros(system: &System) -> Option<String> {
     let docs = (!system.package_docs).then(|| "%_excludedocs 1\n".to_owned());
@@ -105,11 +110,26 @@ pub(super) fn system_files(spec: &ImageSpec, lock: &LockedImage, keys: &Reposito
     if is_whole && installed("systemd") && !configured && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
         system.files.push(root_file("/etc/systemd/network/80-dhcp.network", DHCP_NETWORK));
     }
-    if is_whole && installed("systemd") && !NETWORK_MANAGERS.iter().any(|name| installed(name)) {
+    if is_whole && runs_networkd(&installed) {
         system.enable.extend(["systemd-networkd.service".into(), "systemd-resolved.service".into()]);
     }
     system.files.extend(spec.system.written.iter().map(|file| root_file(&file.path, file.text.clone())));
     system.files.extend(rpm_macros(&spec.system).map(|text| root_file("/etc/rpm/macros.image", text)));
     system.files.extend(sources::files(spec, keys, &installed));
     system
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networkd_runs_where_nothing_else_brings_the_network_up() {
+        let runs = |packages: &[&str]| runs_networkd(&|name: &str| packages.contains(&name));
+        assert!(runs(&["systemd"]));
+        assert!(runs(&["systemd", "cloud-init"]), "cloud-init configures it");
+        assert!(!runs(&["systemd", "cloud-init", "netplan.io"]));
+        assert!(!runs(&["systemd", "network-manager"]));
+        assert!(!runs(&["cloud-init"]));
+    }
 }

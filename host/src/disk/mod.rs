@@ -27,6 +27,7 @@ pub mod packed;
 mod pieces;
 pub mod raw_files;
 pub mod swap;
+pub mod tree_read;
 pub mod xfs;
 
 use crate::exec::Program;

@@ -57,6 +57,18 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?) as usize)
 }
 
+/// Returns the name of a section; longer ones are a slash and where the name is among the strings.
+fn section_name(bytes: &[u8], field: &[u8], strings: usize) -> String {
+    const LONGEST: usize = 64;
+    let until_zero = |bytes: &[u8]| {
+        let name: Vec<u8> = bytes.iter().take(LONGEST).take_while(|byte| **byte != 0).copied().collect();
+        String::from_utf8_lossy(&name).into_owned()
+    };
+    let name = until_zero(field);
+    let place = name.strip_prefix('/').and_then(|offset| strings.checked_add(offset.parse().ok()?));
+    place.and_then(|place| bytes.get(place..)).map_or(name, until_zero)
+}
+
 impl<'a> Pe<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let pe = u32_at(bytes, 0x3c)?;
@@ -71,15 +83,17 @@ impl<'a> Pe<'a> {
         let has_signatures = u32_at(bytes, directories - 4).is_some_and(|count| count > 4);
         let directory = |at: usize| u32_at(bytes, directories + 32 + at).filter(|_| has_signatures).unwrap_or(0);
         let table = optional + usize::from(u16_at(bytes, pe + 20)?);
+        // The strings follow the symbols, of 18 bytes each.
+        let strings = u32_at(bytes, pe + 16)?.saturating_mul(18).saturating_add(u32_at(bytes, pe + 12)?);
         let mut sections = Vec::new();
         for index in 0..usize::from(count) {
             let at = table + index * 40;
-            let name: Vec<u8> = bytes.get(at..at + 8)?.iter().take_while(|byte| **byte != 0).copied().collect();
+            let name = section_name(bytes, bytes.get(at..at + 8)?, strings);
             let (memory, raw, offset) = (u32_at(bytes, at + 8)?, u32_at(bytes, at + 16)?, u32_at(bytes, at + 20)?);
             // What was added by objcopy and its like has its real size in memory, padded in the file.
             let size = if memory == 0 { raw } else { raw.min(memory) };
             let content = offset.checked_add(size).and_then(|end| bytes.get(offset..end)).unwrap_or_default();
-            sections.push((String::from_utf8_lossy(&name).into_owned(), content));
+            sections.push((name, content));
         }
         Some(Self { bytes, machine, sections, signatures: (directory(0), directory(4)) })
     }
@@ -111,13 +125,13 @@ impl<'a> Pe<'a> {
             "systemd-stub"
         } else if has("grub") || self.section("mods").is_some() {
             "grub"
-        } else if self.bytes.windows(10).any(|window| window == b"MokManager") && !has("shim") && self.section(".vendor_cert").is_none() {
-            "mok-manager"
         } else if self.section(".vendor_cert").is_some() {
             "shim"
+        } else if self.bytes.windows(10).any(|window| window == b"MokManager") {
+            "mok-manager"
         } else if has("shim") {
             // Its helpers carry its SBAT, too.
-            "mok-manager"
+            "shim-fallback"
         } else if self.bytes.get(0x202..0x206) == Some(b"HdrS") || matches!(self.bytes.get(0x38..0x3c), Some(b"ARM\x64" | b"RSC\x05")) {
             "linux"
         } else {

@@ -1,15 +1,16 @@
-//! What a partition holds, by its first bytes: kind, label, UUID and size. The trees of ext and FAT filesystems are read too.
+//! What a partition holds, by its first bytes: kind, label, UUID and size; and the files of the filesystems that are read.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use uuid::Uuid;
 
-use super::report::FilesystemReport;
+use super::{archive, report::FilesystemReport};
 use crate::{
     causes,
     disk::{
         ext4_read,
         fat_read::{self, FatVolume},
+        tree_read,
     },
     rootfs::{HostFile, RootTree},
 };
@@ -17,11 +18,12 @@ use crate::{
 /// How much of a partition is looked at: Btrfs has its superblock at 64 KiB.
 const HEAD: u64 = 68 << 10;
 
-/// Filesystems with files that are not read.
-const NOT_READ: [&str; 5] = ["xfs", "btrfs", "squashfs", "erofs", "f2fs"];
-
 /// Returns what a partition holds and, where that is read, its files. What could not be read is added to `problems`.
-pub(super) fn probe(file: &Arc<HostFile>, problems: &mut Vec<String>) -> io::Result<Option<(FilesystemReport, Option<RootTree>)>> {
+pub(super) fn probe(
+    file: &Arc<HostFile>,
+    scratch: &Path,
+    problems: &mut Vec<String>,
+) -> io::Result<Option<(FilesystemReport, Option<RootTree>)>> {
     let mut head = vec![0; HEAD.min(file.size()) as usize];
     file.read_exact_at(&mut head, 0)?;
     head.resize(HEAD as usize, 0);
@@ -37,17 +39,21 @@ pub(super) fn probe(file: &Arc<HostFile>, problems: &mut Vec<String>) -> io::Res
         .or_else(|| luks(&head, file.size()))
         .or_else(|| iso9660(&head));
     if let Some(mut report) = found {
-        let mut tree = None;
-        if report.kind.starts_with("ext") {
-            match ext4_read::read_tree(file) {
-                Ok(read) => tree = Some(read),
-                Err(error) => problems.push(format!("the files of a filesystem cannot be listed: {}", causes::in_one_line(&error))),
-            }
+        let tree = tree(file, &report.kind, problems);
+        if let Some(tree) = &tree {
+            report.entries = Some(tree.walk().count() as u64);
         }
-        if NOT_READ.contains(&report.kind.as_str()) {
-            problems.push(format!("the files of {} filesystems are not read, so that nothing is told of a system in it", report.kind));
-        }
-        report.entries = tree.as_ref().map(|tree| tree.walk().count() as u64);
+        return Ok(Some((report, tree)));
+    }
+    if let Some(kind) = archive::kind(&head.0) {
+        let mut report = report(kind, String::new(), String::new(), file.size());
+        let read = archive::read_tree(file, kind, scratch);
+        let tree = read.map_err(|error| problems.push(format!("the archive cannot be read: {}", causes::in_one_line(&error)))).ok();
+        let tree = tree.map(|(tree, layers)| {
+            report.entries = Some(tree.walk().count() as u64);
+            report.details.extend(layers.map(|layers| ("containerLayers".to_owned(), layers.to_string())));
+            tree
+        });
         return Ok(Some((report, tree)));
     }
     let Some(volume) = FatVolume::read(file)? else { return Ok(None) };
@@ -65,6 +71,21 @@ pub(super) fn probe(file: &Arc<HostFile>, problems: &mut Vec<String>) -> io::Res
             Ok(Some((report, None)))
         }
     }
+}
+
+/// Reads the files of a filesystem; none where that is not done. What stands against it is added to `problems`.
+fn tree(file: &Arc<HostFile>, kind: &str, problems: &mut Vec<String>) -> Option<RootTree> {
+    let read = if kind.starts_with("ext") {
+        ext4_read::read_tree(file).map_err(|error| causes::in_one_line(&error))
+    } else if let Some(reader) = tree_read::reader(kind) {
+        reader(file).map_err(|error| causes::in_one_line(&error))
+    } else if kind == "f2fs" {
+        problems.push("the files of f2fs filesystems are not read, so that nothing is told of a system in it".to_owned());
+        return None;
+    } else {
+        return None;
+    };
+    read.map_err(|error| problems.push(format!("the files of a filesystem cannot be listed: {error}"))).ok()
 }
 
 /// The first bytes of a partition.

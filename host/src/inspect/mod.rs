@@ -8,13 +8,15 @@
 //! The report ([`report::ImageReport`]) is plain data; [`text`] and [`html`] render it. The trees stay for `compare`.
 //!
 //! Images may be hostile: whatever is read is bounded, what is damaged becomes a problem in the report, and nothing in an image
-//! makes any of this panic. ext2, ext3, ext4 and FAT filesystems are read; of the others kind, label, UUID and size are told.
+//! makes any of this panic. Of filesystems that are not read (F2FS, ISO 9660) kind, label, UUID and size are told.
 
+mod archive;
 mod boot_entries;
 mod certificate;
 pub mod container_manifest;
 mod efi;
 mod filesystem;
+pub mod firmware;
 pub mod html;
 mod packages;
 pub mod report;
@@ -26,16 +28,19 @@ pub mod text;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use crate::{
     artifact::open::OpenedImage,
     rootfs::{HostFile, Kind, RootTree, path::Shown},
 };
-use report::{FileReport, ImageReport, PartitionReport, REPORT_VERSION};
+use report::{FileReport, ImageReport, PartitionReport, REPORT_VERSION, SystemReport};
 
 /// The most problems that are told.
 const MAX_PROBLEMS: usize = 100;
+
+/// The most lines of an fstab that are followed.
+const MAX_MOUNTS: usize = 64;
 
 /// An image cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +79,7 @@ fn look(image: &OpenedImage) -> io::Result<Inspected> {
     for partition in &mut partitions {
         let file = HostFile::window(image.disk.clone(), partition.start, partition.size, &image.path);
         let mut own = Vec::new();
-        let probed = filesystem::probe(&file, &mut own);
+        let probed = filesystem::probe(&file, &image.scratch, &mut own);
         let (report, tree) = probed
             .unwrap_or_else(|error| {
                 own.push(format!("cannot be read: {error}"));
@@ -102,10 +107,11 @@ fn look(image: &OpenedImage) -> io::Result<Inspected> {
         }
     }
     boot_entries.extend(boot_entries::unified(&efi));
-    let root = partitions
-        .iter()
-        .zip(&trees)
-        .find_map(|(partition, tree)| Some((system::describe(partition.number, tree.as_ref()?)?, tree.as_ref()?)));
+    let root = partitions.iter().zip(&trees).find_map(|(partition, tree)| system_in(partition, tree.as_ref()?));
+    let root = root.map(|(system, tree)| with_mounts(system, tree, &partitions, &trees));
+    if let Some((system, tree)) = root.as_ref().filter(|(system, _)| system.subvolume.is_some()) {
+        boot_entries.extend(boot_entries::find(system.partition, tree));
+    }
     let packages = root.as_ref().and_then(|(_, tree)| packages::read(tree, &mut problems));
     problems.truncate(MAX_PROBLEMS);
     let report = ImageReport {
@@ -126,6 +132,56 @@ fn look(image: &OpenedImage) -> io::Result<Inspected> {
         problems,
     };
     Ok(Inspected { report, trees })
+}
+
+/// Returns the system on a partition with its files: at the top, or on Btrfs in a subvolume there.
+fn system_in<'a>(partition: &PartitionReport, tree: &'a RootTree) -> Option<(SystemReport, Cow<'a, RootTree>)> {
+    if let Some(system) = system::describe(partition.number, tree) {
+        return Some((system, Cow::Borrowed(tree)));
+    }
+    if partition.filesystem.as_ref().is_none_or(|filesystem| filesystem.kind != "btrfs") {
+        return None;
+    }
+    tree.names("/").find_map(|(name, _)| {
+        let has = |path: &str| tree.lookup([b"/", name, path.as_bytes()].concat()).is_some();
+        if !has("/etc") || !has("/usr") {
+            return None;
+        }
+        let part = tree.clone().split_off([b"/", name].concat()).ok()?;
+        let mut system = system::describe(partition.number, &part)?;
+        system.subvolume = Some(Shown(name).to_string());
+        Some((system, Cow::Owned(part)))
+    })
+}
+
+/// Returns a system with what its fstab mounts from the image: its accounts' homes and its packages may be on other partitions.
+fn with_mounts<'a>(
+    system: SystemReport,
+    mut tree: Cow<'a, RootTree>,
+    partitions: &[PartitionReport],
+    trees: &[Option<RootTree>],
+) -> (SystemReport, Cow<'a, RootTree>) {
+    for line in system.fstab.iter().take(MAX_MOUNTS) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [source, mount_point, _, options, ..] = fields[..] else { continue };
+        let Some(wanted) = source.strip_prefix("PARTUUID=") else { continue };
+        let found = partitions.iter().position(|partition| partition.uuid.eq_ignore_ascii_case(wanted));
+        let Some(part) = found.and_then(|index| trees[index].as_ref()) else { continue };
+        if mount_point == "/" || !mount_point.starts_with('/') {
+            continue;
+        }
+        let subvolume = options.split(',').find_map(|option| option.strip_prefix("subvol="));
+        let part = match subvolume.map(|name| part.clone().split_off(name)) {
+            None => Cow::Borrowed(part),
+            Some(Ok(part)) => Cow::Owned(part),
+            Some(Err(_)) => continue,
+        };
+        // Where something else than a directory is, nothing is mounted.
+        let _ = tree.to_mut().graft(mount_point, &part);
+    }
+    let subvolume = system.subvolume.clone();
+    let system = system::describe(system.partition, &tree).map_or(system, |found| SystemReport { subvolume, ..found });
+    (system, tree)
 }
 
 /// Returns whether a path is that of a program for the firmware, or of a kernel.

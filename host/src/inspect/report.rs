@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::report::packages::Dependency;
+use crate::{digest::Sha256Digest, report::packages::Dependency};
 
 /// The version of the report's format.
 pub const REPORT_VERSION: u32 = 1;
@@ -147,7 +147,7 @@ pub struct EfiReport {
     pub path: String,
     /// Bytes.
     pub size: u64,
-    /// `uki`, `shim`, `grub`, `systemd-boot`, `linux`, `mok-manager`, `systemd-stub`, `application`.
+    /// `uki`, `shim`, `grub`, `systemd-boot`, `linux`, `mok-manager`, `shim-fallback`, `systemd-stub`, `application`.
     pub kind: &'static str,
     /// `x86_64`, `aarch64` …
     pub arch: String,
@@ -206,6 +206,9 @@ pub struct SectionReport {
 pub struct SystemReport {
     /// Number of the root partition.
     pub partition: u32,
+    /// The subvolume that the system is in, where it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subvolume: Option<String>,
     /// `os-release`.
     pub os_release: BTreeMap<String, String>,
     /// `/etc/hostname`; empty: none.
@@ -246,7 +249,7 @@ pub struct PackagesReport {
     pub family: &'static str,
     /// Sorted by name, version and architecture.
     pub packages: Vec<PackageReport>,
-    /// Which needs which, as positions in the list: for the SBOM. RPM's are not read.
+    /// Which needs which, as positions in the list: for the SBOM.
     #[serde(skip)]
     pub dependencies: Vec<Dependency>,
 }
@@ -270,4 +273,7 @@ pub struct PackageReport {
     /// What dpkg says when it is not `installed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Digest of the package's header, where RPM has it. That of the package's file is in no database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_sha256: Option<Sha256Digest>,
 }

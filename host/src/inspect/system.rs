@@ -42,6 +42,7 @@ pub(super) fn describe(partition: u32, tree: &RootTree) -> Option<SystemReport> 
     kernels.dedup();
     Some(SystemReport {
         partition,
+        subvolume: None,
         os_release: os_release(&os_release_text.unwrap_or_default()),
         hostname: text("/etc/hostname").unwrap_or_default().trim().to_owned(),
         fstab: lines(text("/etc/fstab").unwrap_or_default()),

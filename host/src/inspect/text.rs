@@ -23,6 +23,9 @@ pub fn render(report: &ImageReport) -> String {
     if let Some(system) = &report.system {
         let name = system.os_release.get("PRETTY_NAME").or_else(|| system.os_release.get("ID"));
         line(&mut text, "system", name.map_or("unknown", String::as_str));
+        if let Some(subvolume) = &system.subvolume {
+            line(&mut text, "subvolume", subvolume);
+        }
         if !system.hostname.is_empty() {
             line(&mut text, "hostname", &system.hostname);
         }

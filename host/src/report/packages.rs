@@ -23,6 +23,8 @@ pub struct PackageRecord {
     pub url: Option<String>,
     /// Digest of the package file, where it is known.
     pub sha256: Option<Sha256Digest>,
+    /// Digest of the package's header alone, which is what a database of RPM has.
+    pub header_sha256: Option<Sha256Digest>,
     /// Licence as an SPDX expression, where it is known.
     pub license: Option<String>,
     /// Whether the template asks for it by name.
@@ -69,6 +71,7 @@ pub(super) fn example() -> (Vec<PackageRecord>, Vec<Dependency>) {
         source: (name == "libstdc++6").then(|| ("gcc-14".into(), "14.2.0-19".into())),
         url: (name != "local").then(|| format!("https://mirrors.kernel.org/debian/pool/{name}_{version}_{arch}.deb")),
         sha256: Some(Sha256Digest::of(name.as_bytes())),
+        header_sha256: None,
         license: (name == "bash").then(|| "GPL-3.0-or-later".into()),
         requested,
     };

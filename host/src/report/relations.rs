@@ -1,4 +1,4 @@
-//! Which package of an image needs which, from what packages of Debian's family say of themselves.
+//! Which package of an image needs which, from what packages say of themselves.
 
 use std::collections::BTreeMap;
 
@@ -37,9 +37,38 @@ pub fn of_debs(packages: &[(&str, &str)], stanzas: &[Option<Stanza>]) -> Vec<Dep
     strongest(found)
 }
 
+/// What a package of RPM says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RpmRelations {
+    /// What it provides, its files among it.
+    pub provides: Vec<String>,
+    /// What it requires, with the flags of each.
+    pub requires: Vec<(String, u64)>,
+}
+
+/// Returns which package of RPM needs which: of each requirement, every package that provides its name or has its file.
+/// Conditions (`(a if b)`) are left out: which of their parts holds is not said by the packages.
+#[must_use]
+pub fn of_rpms(packages: &[RpmRelations]) -> Vec<Dependency> {
+    /// The requirement must be met before a script of the package runs.
+    const BEFORE_SCRIPTS: u64 = 1 << 6 | 1 << 9 | 1 << 10;
+    let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, package) in packages.iter().enumerate() {
+        package.provides.iter().for_each(|name| providers.entry(name).or_default().push(index));
+    }
+    let mut found = Vec::new();
+    for (from, package) in packages.iter().enumerate() {
+        for (name, flags) in &package.requires {
+            let to = providers.get(name.as_str()).into_iter().flatten().filter(|to| **to != from);
+            found.extend(to.map(|to| Dependency { from, to: *to, pre: flags & BEFORE_SCRIPTS != 0 }));
+        }
+    }
+    strongest(found)
+}
+
 /// Returns each dependency once.
 #[must_use]
-pub fn strongest(mut found: Vec<Dependency>) -> Vec<Dependency> {
+fn strongest(mut found: Vec<Dependency>) -> Vec<Dependency> {
     found.sort();
     // Of two that differ only in `pre`, the stronger one stays.
     found.dedup_by(|next, kept| {

@@ -111,6 +111,8 @@ struct Package {
     license_concluded: &'static str,
     license_declared: String,
     copyright_text: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checksums: Vec<Checksum>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -160,6 +162,7 @@ fn image_package(image: &ImageIdentity, id: &str) -> Package {
         license_concluded: NO_ASSERTION,
         license_declared: NO_ASSERTION.to_owned(),
         copyright_text: NO_ASSERTION,
+        comment: None,
         checksums: Vec::new(),
         external_refs: Vec::new(),
         primary_package_purpose: Some("OPERATING_SYSTEM"),
@@ -180,6 +183,7 @@ fn package(package: &PackageRecord, id: &str, origin: &Origin) -> Package {
         license_concluded: NO_ASSERTION,
         license_declared: package.license.clone().unwrap_or_else(|| NO_ASSERTION.to_owned()),
         copyright_text: NO_ASSERTION,
+        comment: package.header_sha256.map(|digest| format!("SHA256 of the package's header, not of its file: {digest}")),
         checksums: package.sha256.iter().map(|digest| Checksum { algorithm: "SHA256", checksum_value: digest.to_string() }).collect(),
         external_refs: vec![purl],
         primary_package_purpose: None,

@@ -51,7 +51,7 @@ impl VmImage {
     /// Fails when the package is no kernel or the store cannot be written.
     pub fn make(store: &Store, kernel: &Tools, packages: &StoredPackages, agent: &[u8]) -> Result<(Self, bool), VmImageError> {
         let mut hasher = Hasher::default();
-        hasher.update(key("vm 2", packages).as_bytes());
+        hasher.update(key("vm 3", packages).as_bytes());
         hasher.update(Sha256Digest::of(agent).as_bytes());
         let (folder, cached) = match store.begin(Bucket::Vm, &hasher.finish())? {
             Slot::Present(folder) => (folder, true),

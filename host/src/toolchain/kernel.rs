@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use object::{Object as _, ObjectSection as _};
+use object::{
+    LittleEndian, Object as _, ObjectSection as _, elf,
+    read::elf::{FileHeader as _, ProgramHeader as _},
+};
 
 /// The largest kernel or module that is unpacked.
 const LIMIT: u64 = 512 << 20;
@@ -103,7 +106,8 @@ impl KernelPackage {
             let start = (sectors + 1) * 512 + offset;
             let payload = bytes.get(start..start.saturating_add(length)).ok_or_else(|| failed("its payload is cut short"))?;
             let kernel = decompress(payload).map_err(failed)?;
-            return if kernel.starts_with(b"\x7fELF") { Ok(kernel) } else { Err(failed("its payload is no ELF file")) };
+            let is_elf = kernel.starts_with(b"\x7fELF");
+            return if is_elf { Ok(without_zeros(kernel)) } else { Err(failed("its payload is no ELF file")) };
         }
         // Others may be compressed as a whole.
         if compression(&bytes).is_some() { decompress(&bytes).map_err(failed) } else { Ok(bytes) }
@@ -121,6 +125,29 @@ impl KernelPackage {
         }
         Ok(loading.order)
     }
+}
+
+/// Shortens what an ELF file has of each segment by the zeros at its end: memory that is not loaded is zero, too. In Debian's kernel these
+/// are 12 MB, which the emulator would read, copy and keep. A file that is not as expected stays as it is.
+fn without_zeros(mut kernel: Vec<u8>) -> Vec<u8> {
+    let Ok(header) = elf::FileHeader64::<LittleEndian>::parse(&*kernel) else { return kernel };
+    let Ok(segments) = header.program_headers(LittleEndian, &*kernel) else { return kernel };
+    let table = header.e_phoff.get(LittleEndian);
+    let mut sizes = Vec::new();
+    for (index, segment) in segments.iter().enumerate().filter(|(_, segment)| segment.p_type.get(LittleEndian) == elf::PT_LOAD) {
+        let Ok(data) = segment.data(LittleEndian, &*kernel) else { return kernel };
+        let used = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        // The file size is the fifth field of eight bytes, after two of four.
+        let place =
+            usize::try_from(table).unwrap_or(usize::MAX).saturating_add(index * size_of::<elf::ProgramHeader64<LittleEndian>>() + 32);
+        sizes.push((place, used as u64));
+    }
+    for (place, size) in sizes {
+        if let Some(field) = kernel.get_mut(place..place.saturating_add(8)) {
+            field.copy_from_slice(&size.to_le_bytes());
+        }
+    }
+    kernel
 }
 
 /// The modules to load, as they are found.
@@ -307,6 +334,41 @@ mod tests {
                 assert!(["crc32c_generic", "jbd2", "mbcache", "crc16"].iter().all(|name| place(name).is_some_and(|place| place < ext4)));
             }
         }
+    }
+
+    #[test]
+    fn zeros_at_the_end_of_a_segment_are_not_loaded() {
+        // A header, a note and two segments: one that ends with zeros, one of nothing else.
+        let mut kernel = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+        kernel.extend([0; 8]);
+        kernel.extend(64_u64.to_le_bytes());
+        kernel.extend([0; 12]);
+        for half in [64_u16, 56, 3, 64, 0, 0] {
+            kernel.extend(half.to_le_bytes());
+        }
+        for (kind, offset, size) in [(4_u32, 232_u64, 8_u64), (1, 240, 16), (1, 256, 16)] {
+            kernel.extend(kind.to_le_bytes());
+            kernel.extend([0; 4]);
+            for field in [offset, 0, 0, size, 32, 1] {
+                kernel.extend(field.to_le_bytes());
+            }
+        }
+        kernel.extend([0; 8]);
+        kernel.extend(b"\x01\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        kernel.extend([0; 16]);
+        let sizes = |kernel: &[u8]| {
+            let header = elf::FileHeader64::<LittleEndian>::parse(kernel).unwrap();
+            let segments = header.program_headers(LittleEndian, kernel).unwrap();
+            segments.iter().map(|segment| (segment.p_filesz.get(LittleEndian), segment.p_memsz.get(LittleEndian))).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&kernel), [(8, 32), (16, 32), (16, 32)]);
+        let short = without_zeros(kernel.clone());
+        assert_eq!(sizes(&short), [(8, 32), (3, 32), (0, 32)]);
+        assert_eq!(without_zeros(short.clone()), short);
+        // A segment that is not in the file leaves everything as it is.
+        kernel.truncate(260);
+        assert_eq!(without_zeros(kernel.clone()), kernel);
+        assert_eq!(without_zeros(b"\x7fELF kernel".to_vec()), b"\x7fELF kernel");
     }
 
     #[test]

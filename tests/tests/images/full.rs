@@ -18,6 +18,9 @@ const QCOW2: &str = "workbench-1.2.3.qcow2";
 const RAW_ZST: &str = "workbench-1.2.3.raw.zst";
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsXw0zwMAYRJj7yMzUbdUqkpKzUvPsEJ8P9OSQzM0Dz ada@home";
 
+/// A folder that was put into the image.
+const TREE: &str = "755 root root .\n755 root root sub\n755 ada lathe sub/run\n644 ada lathe plain";
+
 /// What `ada` types.
 const PASSWORD: &str = "correct horse";
 
@@ -59,6 +62,7 @@ systemConfig:
     - name: ada
       password: PASSWORD
       hash_algo: yescrypt
+      passwordMaxAge: 90
       sudo: true
       groups: [adm]
       authorizedKeys:
@@ -69,15 +73,20 @@ systemConfig:
     - name: carol
       uid: 1500
       primaryGroup: lathe
+      home: /srv/carol
+    - {name: dave, password: battery staple, startupScript: /usr/local/bin/tool}
   packages: [less, locales, openssh-server, sudo, tzdata]
   additionalFiles:
     - {local: files/greeting, final: /etc/workbench/greeting, mode: "0640", group: adm}
     - {local: files/tool, final: /usr/local/bin/}
+    - {local: files/tree, final: /opt/tree, owner: ada, group: lathe}
+    - {local: files/greeting, final: /etc/workbench/early, stage: pre-initramfs}
   configurations:
     - cmd: echo "made for $(cat /etc/hostname)" > /etc/workbench/made
     - {script: files/finish, args: "'two words'", stage: finalize}
   kernel:
     cmdline: console=tty0 console=ttyS0,115200 workbench.mark=1
+    enableExtraModules: dm_snapshot
     packages: [linux-image-cloud-amd64]
 "#;
 
@@ -88,6 +97,8 @@ fn sandbox() -> Sandbox {
     sandbox.write("files/greeting", "Hello from a file.\n");
     let tool = sandbox.write("files/tool", "#!/bin/sh\necho the tool runs\n");
     fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(sandbox.write("files/tree/sub/run", "#!/bin/sh\n"), fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write("files/tree/plain", "plain\n");
     sandbox.write("files/finish", "#!/bin/sh\necho \"$1, $(ls /boot | grep -c initrd)\" > /etc/workbench/finished\n");
     sandbox
 }
@@ -216,6 +227,12 @@ fn look_around(lab: &Lab, first: &Sandbox) {
     expect("cat /etc/workbench/greeting", "Hello from a file.");
     expect("stat -c '%a %U %G' /etc/workbench/greeting", "640 root adm");
     expect("tool", "the tool runs");
+    expect("cd /opt/tree; stat -c '%a %U %G %n' . sub sub/run plain", TREE);
+    expect("cat /etc/workbench/early", "Hello from a file.");
+    expect(&format!("{sudo} grep ^ada: /etc/shadow | cut -d: -f5"), "90");
+    expect("getent passwd carol | cut -d: -f6; stat -c %U /srv/carol", "/srv/carol\ncarol");
+    expect("getent passwd dave | cut -d: -f7", "/usr/local/bin/tool");
+    expect("grep -c ^dm_snapshot /etc/initramfs-tools/modules", "1");
     expect("stat -c '%a %U %G' /usr/local/bin/tool", "755 root root");
     expect("cat /etc/workbench/made", "made for workbench");
     expect("cat /etc/workbench/finished", "two words, 1");

@@ -7,6 +7,9 @@
 //! grub      builds and boots, with swap and a second filesystem
 //! hybrid    builds, and boots with BIOS and with UEFI firmware
 //! diskless  container, WSL and initramfs images: opened by other programs, the initramfs booted
+//! mixed     packages of a folder and of a served repository beside the archive; what apt reads of it in the image
+//! layouts   with OIC_TESTS=all: MBR, Btrfs, XFS, a root that never changes: seen from outside and booted by the firmware that is found
+//! outputs   with OIC_TESTS=all: every format, twice to the same bytes, opened by other programs, looked into and compared
 //! layers    unchanged, another file, another package: what is used again, and the same bytes as without a cache
 //! ```
 //!
@@ -18,7 +21,10 @@ mod full;
 mod grub;
 mod hybrid;
 mod layers;
+mod layouts;
 mod minimal;
+mod mixed;
+mod outputs;
 
 use std::{
     fs::{self, File},
@@ -66,8 +72,8 @@ fn boot_check(sandbox: &Sandbox, cache: &Path, image: &str) {
     boot_check_with(sandbox, cache, image, &[]);
 }
 
-/// As [`boot_check`], with more arguments.
-fn boot_check_with(sandbox: &Sandbox, cache: &Path, image: &str, more: &[&str]) {
+/// As [`boot_check`], with more arguments; returns what was said.
+fn boot_check_with(sandbox: &Sandbox, cache: &Path, image: &str, more: &[&str]) -> Output {
     let before = digest(&sandbox.cwd().join(image));
     let _turn = Turn::wait();
     let arguments: Vec<&str> = ["boot", "--check", "--progress", "plain", image].iter().chain(more).copied().collect();
@@ -75,6 +81,7 @@ fn boot_check_with(sandbox: &Sandbox, cache: &Path, image: &str, more: &[&str]) 
     assert_eq!(output.code, Some(0), "{output}");
     assert!(output.stdout.contains("asks for a login"), "{output}");
     assert_eq!(digest(&sandbox.cwd().join(image)), before, "booting has changed {image}");
+    output
 }
 
 /// Checks that the output folder has the reports and `images`, nothing else, and that their checksums are right.
@@ -96,7 +103,7 @@ fn check_outputs(sandbox: &Sandbox, images: &[&str]) {
     assert_eq!(checked, listed);
 }
 
-fn digest(file: &Path) -> Sha256Digest {
+pub(crate) fn digest(file: &Path) -> Sha256Digest {
     Sha256Digest::of_reader(&mut File::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))).unwrap()
 }
 

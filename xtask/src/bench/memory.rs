@@ -1,15 +1,16 @@
 //! The memory of a program and all that it has started, beside the memory of guests.
 //!
-//! The memory of a guest is one mapping as large as the guest's machine, in the emulator and in whatever shares it; everything else counts,
-//! a page that several processes share once (`Pss` in `proc_pid_smaps(5)`).
+//! The memory of a guest is a shared file of the name that QEMU gives it, in the emulator and in whatever shares it, or else the emulator's
+//! one mapping that is at least as large as its `-m` says. Everything else counts, a page that several processes share once (`Pss` in
+//! `proc_pid_smaps(5)`): also pages of files that a process maps, which the machine may drop whenever it needs the room.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
 };
 
-/// Mappings of this size and more are a guest's memory.
-const GUEST: u64 = 1 << 30;
+/// What the name of a guest's memory has in it when it is shared.
+const SHARED_GUEST: &str = "memfd:memory-backend";
 /// The name under which the sum stands.
 const TOGETHER: &str = "all together";
 
@@ -18,9 +19,9 @@ pub(super) fn sample(parent: u32, peaks: &mut BTreeMap<String, u64>) {
     let mut together = 0;
     for process in family(parent) {
         let text = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
-        let bytes = own_memory(&text("smaps"));
-        together += bytes;
         let command = text("cmdline");
+        let bytes = own_memory(&text("smaps"), guest_memory(&command));
+        together += bytes;
         let verb = command.split('\0').nth(1).filter(|word| word.starts_with("__")).map(|word| format!(" {word}")).unwrap_or_default();
         note(peaks, format!("`{}{verb}`", text("comm").trim()), bytes);
     }
@@ -57,8 +58,18 @@ fn family(parent: u32) -> BTreeSet<u32> {
     }
 }
 
+/// Returns how much memory an emulator gives its guest, from its command line; none for any other program.
+fn guest_memory(command: &str) -> Option<u64> {
+    let mut words = command.split('\0');
+    // The emulator may be started by a dynamic linker, but has its machine's options in any case.
+    words.clone().find(|word| *word == "-machine")?;
+    words.find(|word| *word == "-m")?;
+    let mebibytes: u64 = words.next()?.strip_suffix('M')?.parse().ok()?;
+    Some(mebibytes << 20)
+}
+
 /// Adds up the mappings that are no guest's memory.
-fn own_memory(smaps: &str) -> u64 {
+fn own_memory(smaps: &str, guest: Option<u64>) -> u64 {
     let (mut counts, mut sum) = (true, 0);
     for line in smaps.lines() {
         let mut words = line.split_whitespace();
@@ -67,7 +78,10 @@ fn own_memory(smaps: &str) -> u64 {
             (Some(range), _) => {
                 let range = range.split_once('-').map(|(start, end)| (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)));
                 if let Some((Ok(start), Ok(end))) = range {
-                    counts = end - start < GUEST;
+                    // Anonymous memory has no name in the sixth column.
+                    let is_guest = line.contains(SHARED_GUEST)
+                        || guest.is_some_and(|guest| end - start >= guest && line.split_whitespace().nth(5).is_none());
+                    counts = !is_guest;
                 }
             }
             _ => {}
@@ -82,10 +96,18 @@ mod tests {
 
     #[test]
     fn the_guests_memory_does_not_count() {
-        let smaps = "7f0000000000-7f0040000000 rw-s 00000000 00:01 1 /memfd:memory-backend-memfd (deleted)\nSize: 1048576 kB\nPss: 700000 kB\n\
-                     7f0050000000-7f0050002000 rw-p 00000000 00:00 0\nRss: 8 kB\nPss: 6 kB\nPss_Dirty: 5 kB\n\
-                     7f0060000000-7f0060001000 r-xp 00000000 00:00 0 /usr/bin/x\nPss: 1 kB\nVmFlags: rd ex\n";
-        assert_eq!(own_memory(smaps), 7 * 1024);
+        let shared = "7f0000000000-7f0020000000 rw-s 00000000 00:01 1 /memfd:memory-backend-memfd (deleted)\nPss: 300000 kB\n";
+        let large = "7e0000000000-7e0020000000 rw-p 00000000 00:00 0 \nPss: 200000 kB\n";
+        let rest = "7f0050000000-7f0050002000 rw-p 00000000 00:00 0\nRss: 8 kB\nPss: 6 kB\nPss_Dirty: 5 kB\n\
+                    7f0060000000-7f00a0000000 r-xp 00000000 00:00 0 /usr/bin/x\nPss: 1 kB\nVmFlags: rd ex\n";
+        let smaps = [shared, large, rest].concat();
+        let guest = guest_memory("ld.so\0qemu-system-x86_64\0-machine\0q35\0-m\x00512M\0-cpu\0max\0");
+        assert_eq!(guest, Some(512 << 20));
+        assert_eq!(own_memory(&smaps, guest), 7 * 1024);
+        // The same memory in a program that is no emulator is its own, and so is all of it beside a larger guest.
+        assert_eq!(guest_memory("mke2fs\0-m\x000\0disk\0"), None);
+        assert_eq!(own_memory(&smaps, None), (200_000 + 7) * 1024);
+        assert_eq!(own_memory(&smaps, Some(1 << 30)), (200_000 + 7) * 1024);
         assert!(family(std::process::id()).contains(&std::process::id()));
     }
 }

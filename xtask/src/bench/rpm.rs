@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -37,6 +38,23 @@ pub(super) fn build(lab: &Lab) -> Result<Run> {
 }
 
 const NAME: &str = "rpm-testos";
+
+/// Returns how long a step took in the guest, in the last build of that image: its name begins with `begin`.
+pub(super) fn step(lab: &Lab, begin: &str) -> Result<Run> {
+    let template = prepare(lab)?;
+    let log = lab.output(NAME).join("build.log");
+    if !log.exists() {
+        lab.build_without_results(Build { template: &template.to_string_lossy(), arguments: &[], name: NAME })?;
+    }
+    let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let seconds = text.lines().find_map(|line| {
+        let (_, step) = line.split_once("] == ")?;
+        let (name, time) = step.split_once(" took ")?;
+        time.strip_suffix(" s").filter(|_| name.starts_with(begin))?.parse().ok()
+    });
+    let seconds = seconds.with_context(|| format!("{} does not say how long the step took", log.display()))?;
+    Ok(Run { wall: Duration::from_secs_f64(seconds), ..Run::default() })
+}
 
 /// Installs the packages of that image into a folder, then makes a filesystem of it.
 pub(super) fn dnf(lab: &Lab) -> Result<Run> {

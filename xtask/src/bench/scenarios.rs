@@ -102,9 +102,13 @@ pub(super) const GROUPS: &[Group] = &[
         title: "Test distribution of RPM packages, x86_64, a bootable image",
         scenarios: &[
             ours("rpm-packages-cached", "`oic build`, packages cached, no layer", rpm::build),
+            ours("rpm-packages-installed", "· of this, the guest's step that installs the packages", |lab| rpm::step(lab, "install ")),
+            ours("rpm-packages-initramfs", "· of this, the guest's step that makes the initramfs", |lab| {
+                rpm::step(lab, "make the initramfs")
+            }),
             peer(
                 "rpm-dnf",
-                "`dnf --installroot` as native root, then `mke2fs -d`: the same packages, no boot files",
+                "`dnf --installroot` as native root, then `mke2fs -d`: the same packages with their initramfs, which the kernel's script has dracut make; no disk",
                 Often::EachRound,
                 rpm::dnf,
             ),

@@ -3,7 +3,7 @@
 //! The two are of one piece with the places where they lie on the disk: [`crate::disk::bios`] puts them there and writes the
 //! places into them.
 
-use super::{BootVolume, make_image};
+use super::{BootVolume, folder, make_image};
 use crate::boot::{BootError, BootInput, read, required};
 
 /// GRUB's name of the platform, and the package with its modules as Debian calls it.
@@ -26,7 +26,7 @@ pub struct BiosProgram {
 pub fn program(input: &BootInput<'_>, volume: &BootVolume) -> Result<BiosProgram, BootError> {
     let boot_path = format!("/usr/lib/grub/{PLATFORM}/boot.img");
     let boot = read(required(input.root, &boot_path, PACKAGE)?, &boot_path)?;
-    let core = make_image(input, volume, PLATFORM, PACKAGE, &volume.path("/boot/grub"))?;
+    let core = make_image(input, volume, PLATFORM, PACKAGE, &volume.path(folder(input.root)))?;
     let core = std::fs::read(&core).map_err(super::failed(&core))?;
     Ok(BiosProgram { boot, core })
 }

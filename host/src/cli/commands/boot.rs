@@ -15,10 +15,11 @@ use oic_config::spec::{Arch, BootType};
 
 use super::build::interrupted;
 use crate::{
-    artifact::{CMDLINE_SUFFIX, INITRD_SUFFIX, KERNEL_SUFFIX},
+    artifact::{CMDLINE_SUFFIX, INITRD_SUFFIX, KERNEL_SUFFIX, open::OpenedImage},
+    boot::EfiNames,
     build::{
         self,
-        progress::{Stage, stage},
+        progress::{Event, Level, Observer as _, Stage, stage},
     },
     cli::{
         Context,
@@ -30,6 +31,7 @@ use crate::{
         settings::BootSettings,
     },
     disk::gpt_read::root_arch,
+    inspect::firmware::{self, Startable},
     report::manifest::{BuildManifest, MANIFEST_FILE_NAME},
     toolchain::guest_arch,
 };
@@ -69,6 +71,29 @@ enum ImageError {
         /// Its architecture.
         arch: Arch,
     },
+    /// BIOS finds nothing on it.
+    #[error("the image `{}` has no boot code that BIOS firmware starts", path.display())]
+    NotForBios {
+        /// The file.
+        path: PathBuf,
+        /// Whether UEFI firmware would start it.
+        has_efi: bool,
+    },
+    /// No firmware finds anything on it.
+    #[error(
+        "no firmware of {arch} starts the image `{}`: it has no EFI/BOOT/{} on a FAT filesystem{}",
+        path.display(),
+        EfiNames::of(*arch).removable,
+        if *arch == Arch::X86_64 { " and no boot code for BIOS" } else { "" }
+    )]
+    NotStartable {
+        /// The file.
+        path: PathBuf,
+        /// The architecture that was looked for.
+        arch: Arch,
+        /// Architectures that it has programs for.
+        others: Vec<Arch>,
+    },
     /// An initramfs has no use for firmware.
     #[error("`{}` is an initramfs, which the kernel beside it starts without firmware", path.display())]
     NoFirmware {
@@ -89,7 +114,9 @@ impl Hint for ImageError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Unreadable { .. } => Vec::new(),
-            Self::NoBios { .. } | Self::NoFirmware { .. } => vec!["leave --bios out".to_owned()],
+            Self::NoBios { .. } | Self::NoFirmware { .. } | Self::NotForBios { has_efi: true, .. } => vec!["leave --bios out".to_owned()],
+            Self::NotForBios { .. } => Vec::new(),
+            Self::NotStartable { others, .. } => others.iter().map(|arch| format!("there is one for {arch}: try --arch {arch}")).collect(),
             Self::Compressed { path, program } => vec![format!("decompress it first: `{program} -dk {}`", path.display())],
         }
     }
@@ -111,11 +138,10 @@ pub(crate) fn boot(settings: &BootSettings, context: &Context) -> Result<(), Com
 fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &Arc<Progress>) -> Result<(), CommandError> {
     let initramfs = initramfs(&settings.image);
     let format = if initramfs.is_some() { DiskFormat::Raw } else { detect_format(&settings.image)? };
-    let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image, format));
+    let found = if initramfs.is_some() { None } else { startable(&settings.image, context)? };
+    let arch = settings.arch.unwrap_or_else(|| detect_arch(&settings.image, format, found.as_ref()));
     let options = context.settings.host_options(settings.offline, cancel.clone());
     let observer = progress.image("");
-    // QEMU loads kernels without any firmware of its own.
-    let boot_type = if settings.bios || initramfs.is_some() { BootType::Legacy } else { BootType::Efi };
     if settings.bios && initramfs.is_some() {
         return Err(CommandError::new(ExitCode::Usage, ImageError::NoFirmware { path: settings.image.clone() }));
     }
@@ -123,6 +149,15 @@ fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &A
         let error = ImageError::NoBios { path: settings.image.clone(), arch };
         return Err(CommandError::new(ExitCode::Usage, error));
     }
+    // QEMU loads kernels without any firmware of its own.
+    let boot_type = if initramfs.is_some() {
+        BootType::Legacy
+    } else {
+        let (boot_type, said) =
+            firmware(&settings.image, found.as_ref(), arch, settings.bios).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
+        observer.event(&Event::Message { level: Level::Note, text: &said });
+        boot_type
+    };
     let (emulator, firmware, accelerator) = build::boot_tools(&options, (arch, boot_type), &observer)?;
     let usual_memory = if initramfs.is_some() { initramfs_memory(&settings.image) } else { DEFAULT_MEMORY_MIB };
     let config = BootConfig {
@@ -155,6 +190,34 @@ fn run(settings: &BootSettings, context: &Context, cancel: &Cancel, progress: &A
         // The display must not draw over the console.
         progress.suspend();
         on_terminal(config, base, context, cancel)
+    }
+}
+
+/// Returns what firmware finds on an image; none where that cannot be told: it may still boot.
+fn startable(image: &Path, context: &Context) -> Result<Option<Startable>, CommandError> {
+    let Ok(opened) = OpenedImage::open(image, &context.settings.work_dir.value) else { return Ok(None) };
+    let unreadable = |source| CommandError::new(ExitCode::Usage, ImageError::Unreadable { path: image.to_owned(), source });
+    firmware::startable(&opened).map_err(unreadable)
+}
+
+/// Returns the firmware that starts an image, and a line that says so. Without `bios`, UEFI is taken wherever it finds something.
+fn firmware(image: &Path, found: Option<&Startable>, arch: Arch, bios: bool) -> Result<(BootType, String), ImageError> {
+    let path = || image.to_owned();
+    let Some(found) = found else {
+        let boot_type = if bios { BootType::Legacy } else { BootType::Efi };
+        return Ok((boot_type, format!("firmware: {}", if bios { "BIOS" } else { "UEFI" })));
+    };
+    let has_efi = found.efi.contains(&arch);
+    match (bios, found.bios && arch == Arch::X86_64) {
+        (true, true) => Ok((BootType::Legacy, "firmware: BIOS".to_owned())),
+        (true, false) => Err(ImageError::NotForBios { path: path(), has_efi }),
+        (false, true) if has_efi => Ok((BootType::Efi, "firmware: UEFI; the image has boot code for BIOS too (--bios)".to_owned())),
+        (false, false) if has_efi => Ok((BootType::Efi, "firmware: UEFI".to_owned())),
+        (false, true) => {
+            let name = EfiNames::of(arch).removable;
+            Ok((BootType::Legacy, format!("firmware: BIOS, for the image has boot code and no EFI/BOOT/{name}")))
+        }
+        (false, false) => Err(ImageError::NotStartable { path: path(), arch, others: found.efi.clone() }),
     }
 }
 
@@ -249,9 +312,9 @@ fn format_of(head: &[u8], tail: &[u8]) -> Result<DiskFormat, &'static str> {
     Ok(if tail.starts_with(b"conectix") { DiskFormat::Vpc } else { DiskFormat::Raw })
 }
 
-/// Returns the architecture of an image: what its root partition says, else the manifest beside it, else its name; where nothing
-/// tells, this machine's.
-fn detect_arch(image: &Path, format: DiskFormat) -> Arch {
+/// Returns the architecture of an image: what its root partition says, else the manifest beside it, else its only EFI program, else
+/// its name; where nothing tells, this machine's.
+fn detect_arch(image: &Path, format: DiskFormat, found: Option<&Startable>) -> Arch {
     let own = File::open(image).ok().filter(|_| format == DiskFormat::Raw).and_then(|disk| root_arch(&disk));
     if let Some(arch) = own {
         return arch;
@@ -260,7 +323,8 @@ fn detect_arch(image: &Path, format: DiskFormat) -> Arch {
     let text = File::open(manifest).ok().and_then(|file| io::read_to_string(file.take(MANIFEST_LIMIT)).ok());
     let stated =
         text.and_then(|text| serde_json::from_str::<BuildManifest>(&text).ok()).and_then(|manifest| Arch::from_name(&manifest.image.arch));
-    stated.unwrap_or_else(|| arch_in_name(&image.to_string_lossy()).unwrap_or_else(Arch::host))
+    let only = found.and_then(|found| if let [arch] = found.efi[..] { Some(arch) } else { None });
+    stated.or(only).unwrap_or_else(|| arch_in_name(&image.to_string_lossy()).unwrap_or_else(Arch::host))
 }
 
 /// Returns the architecture that a path names, the one nearest to its end.
@@ -304,6 +368,39 @@ mod tests {
         assert_eq!(initramfs(&at("a-1.initrd.zst")), Some(expected));
         assert_eq!(initramfs(&at("a-1.initrd.bz2")), None);
         assert_eq!(initramfs(&at("a-1.raw")), None);
+    }
+
+    #[test]
+    fn the_firmware_follows_from_what_is_on_the_disk() {
+        let on = |bios, efi: &[Arch]| Some(Startable { bios, efi: efi.to_vec() });
+        let x86 = [Arch::X86_64];
+        let line = |found: Option<Startable>, arch, bios| {
+            firmware(Path::new("a.raw"), found.as_ref(), arch, bios).map_or_else(|error| error.to_string(), |(_, said)| said)
+        };
+        let lines = [
+            line(None, Arch::X86_64, false),
+            line(None, Arch::X86_64, true),
+            line(on(false, &x86), Arch::X86_64, false),
+            line(on(true, &x86), Arch::X86_64, false),
+            line(on(true, &x86), Arch::X86_64, true),
+            line(on(true, &[]), Arch::X86_64, false),
+            line(on(false, &x86), Arch::X86_64, true),
+            line(on(false, &x86), Arch::Aarch64, false),
+            line(on(false, &[]), Arch::X86_64, false),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        firmware: UEFI
+        firmware: BIOS
+        firmware: UEFI
+        firmware: UEFI; the image has boot code for BIOS too (--bios)
+        firmware: BIOS
+        firmware: BIOS, for the image has boot code and no EFI/BOOT/BOOTX64.EFI
+        the image `a.raw` has no boot code that BIOS firmware starts
+        no firmware of aarch64 starts the image `a.raw`: it has no EFI/BOOT/BOOTAA64.EFI on a FAT filesystem
+        no firmware of x86_64 starts the image `a.raw`: it has no EFI/BOOT/BOOTX64.EFI on a FAT filesystem and no boot code for BIOS
+        ");
+        let error = firmware(Path::new("a.raw"), on(false, &x86).as_ref(), Arch::Aarch64, false).unwrap_err();
+        assert_eq!(error.hints(), ["there is one for x86_64: try --arch x86_64"]);
     }
 
     #[test]

@@ -126,7 +126,8 @@ fn sbom(report: &ImageReport) -> Option<String> {
             source: source(package),
             url: None,
             sha256: None,
-            license: None,
+            header_sha256: package.header_sha256,
+            license: package.license.clone(),
             requested: false,
         })
         .collect();

@@ -5,18 +5,24 @@
 //! Azure Linux 3       the defaults that the program has for it, on packages of the same names
 //!                     and with shim and GRUB where its packages have them
 //! aarch64             the test distribution, built and booted as a foreign architecture
+//! mixed               several repositories, and what the image lists of them
+//! variants            broken repositories
+//! disks               with OIC_TESTS=all: an MBR with GRUB on BIOS and XFS; Btrfs with plain entries of systemd-boot; GRUB on XFS
 //! faults              what rpm only warns of, and what it does not look at
 //! ```
 //!
 //! What this proves is said in `docs/rpm.md`: nothing in these packages is Azure Linux'. The tests need a mirror of Debian and what
 //! makes RPM repositories; what is missing is said. Where guests are emulated, all of them take some 7 minutes.
 
+mod mixed;
+mod variants;
+
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
 use oic_builder_vm::DiskFormat;
 use oic_config::spec::Arch;
-use oic_tests::{Guest, Lab, Output, Sandbox, TestOs, Turn, build_rpm};
+use oic_tests::{Guest, Lab, Output, Sandbox, TestOs, Turn, all_tests, build_rpm};
 
 /// What `ann` types.
 const PASSWORD: &str = "correct horse";
@@ -196,6 +202,115 @@ fn an_aarch64_image_is_built_and_boots() {
         ("grep -o console=ttyAMA0 /proc/cmdline", "console=ttyAMA0"),
     ];
     look_around(&lab, &sandbox, &image(&sandbox, "workbench"), Arch::Aarch64, &expected);
+}
+
+/// An MBR with GRUB on BIOS: a primary partition for `/boot`, the root on XFS in a logical one.
+const MBR: &str = "
+  packages: [xfsprogs]
+  bootloader: {bootType: legacy, provider: grub}
+disk:
+  name: mbr
+  size: 3GiB
+  partitionTableType: mbr
+  partitions:
+    - {id: boot, type: linux, size: 384MiB, fsType: ext3, mountPoint: /boot, flags: [boot]}
+    - {id: extended, type: extended}
+    - {id: rootfs, type: linux-root, size: 2GiB, fsType: xfs, mountPoint: /, flags: [logical]}
+    - {id: swap, type: linux-swap, fsType: linux-swap, flags: [logical]}
+";
+
+/// Btrfs with subvolumes; kernels and their entries on XBOOTLDR.
+const BTRFS: &str = "
+  packages: [btrfs-progs]
+  bootloader: {bootType: efi, provider: systemd-boot}
+  kernel: {uki: false}
+disk:
+  name: btrfs
+  size: 3GiB
+  partitionTableType: gpt
+  partitions:
+    - {id: esp, type: esp, size: 64MiB, fsType: fat32, mountPoint: /efi}
+    - {id: boot, type: xbootldr, size: 256MiB, fsType: fat32, mountPoint: /boot}
+    - id: system
+      type: linux-root
+      fsType: btrfs
+      subvolumes:
+        - {name: '@', mountPoint: /, mountOptions: compress=zstd}
+        - {name: '@home', mountPoint: /home}
+";
+
+/// The signed GRUB, the root and `/home` on XFS.
+const XFS: &str = "
+  packages: [xfsprogs]
+  bootloader: {bootType: efi, provider: grub}
+disk:
+  name: xfs
+  size: 4GiB
+  partitionTableType: gpt
+  partitions:
+    - {id: esp, type: esp, size: 64MiB, fsType: fat32, mountPoint: /boot/efi}
+    - {id: boot, type: linux, size: 384MiB, fsType: ext4, mountPoint: /boot}
+    - {id: rootfs, type: linux-root, size: 2GiB, fsType: xfs, mountPoint: /}
+    - {id: home, type: linux-home, grow: true, fsType: xfs, mountPoint: /home}
+";
+
+/// Builds the test distribution on a disk, boots it with the firmware that is found, and looks into it from outside.
+fn builds_and_boots(test: &str, disk: &str, firmware: &str, expected: &[&str]) {
+    let Some(lab) = Lab::open(test, "x86_64", folder()) else { return };
+    let Some(testos) = TestOs::obtain(test, "x86_64", folder()) else { return };
+    let sandbox = Sandbox::new();
+    testos.install(&sandbox);
+    sandbox.write("template.yml", &format!("{}{}", template("workbench", "testos", "testos1").trim_end(), disk));
+    build(&sandbox, lab.cache(), "out", &[]);
+    let image = "out/workbench-1.0.0.raw";
+    let oic = |arguments: &[&str]| {
+        let output = sandbox.oic(arguments).env("OIC_CACHE_DIR", lab.cache()).run();
+        assert_eq!(output.code, Some(0), "{arguments:?}: {output}");
+        output
+    };
+    let booted = {
+        let _turn = Turn::wait();
+        oic(&["boot", "--check", "--progress", "plain", image])
+    };
+    assert!(booted.stderr.contains(firmware) && booted.stdout.contains("asks for a login"), "{booted}");
+    let seen = oic(&["inspect", image, "--extract-sbom=own.json"]);
+    for line in ["Test OS 1", "packages"].iter().chain(expected) {
+        assert!(seen.stdout.contains(line), "`{line}` is not in {seen}");
+    }
+    assert!(!seen.stdout.contains("problems"), "{seen}");
+    // What the database of RPM says is what the build has said: the same packages, and which needs which.
+    let edges = |name: &str| {
+        let sbom: serde_json::Value = serde_json::from_str(&sandbox.read(name)).unwrap();
+        sbom["relationships"].as_array().unwrap().iter().filter(|edge| edge["relationshipType"] == "DEPENDS_ON").count()
+    };
+    oic(&["compare", "--mode", "spdx", "own.json", "out/sbom.spdx.json"]);
+    assert!(edges("own.json") > 100);
+    assert_eq!(edges("own.json"), edges("out/sbom.spdx.json"));
+    assert!(sandbox.read("own.json").contains("SHA256 of the package's header"));
+}
+
+#[test]
+fn an_mbr_with_grub_and_xfs_is_started_by_bios() {
+    let test = "images_rpm::an_mbr_with_grub_and_xfs_is_started_by_bios";
+    if all_tests(test) {
+        builds_and_boots(test, MBR, "firmware: BIOS, for the image has boot code", &["ext3", "extended", "xfs", "swap"]);
+    }
+}
+
+#[test]
+fn btrfs_with_subvolumes_and_plain_entries() {
+    let test = "images_rpm::btrfs_with_subvolumes_and_plain_entries";
+    if all_tests(test) {
+        builds_and_boots(test, BTRFS, "firmware: UEFI", &["btrfs", "subvolume", "type1"]);
+    }
+}
+
+#[test]
+fn xfs_with_signed_grub() {
+    let test = "images_rpm::xfs_with_signed_grub";
+    if all_tests(test) {
+        builds_and_boots(test, XFS, "firmware: UEFI", &["xfs", "shim", "grub"]);
+    }
 }
 
 /// Builds what cannot be built, and returns what a user is told, without what depends on versions.
