@@ -9,6 +9,7 @@
 //! | `metadata`, `extends` | of the template itself, not inherited |
 //! | `disk` | replaced as a whole by a layer that gives `partitions`, else merged key by key |
 //! | `systemConfig.packages` | appended; one entry per name, the later one wins; `-name` removes |
+//! | `systemConfig.excludes` | appended, each glob once; `-glob` removes |
 //! | `systemConfig.users` | by `name`, key by key; `groups` are appended; a new `password` drops the old `hash_algo` |
 //! | `systemConfig.additionalFiles` | by `final` |
 //! | `systemConfig.configurations`, `sbomPackageMetadata` | appended |
@@ -45,7 +46,8 @@ fn rule(path: &str) -> Rule {
     match path {
         "metadata" | "extends" => Rule::Own,
         "disk" => Rule::Disk,
-        "systemConfig.packages" | "systemConfig.users[].groups" | "systemConfig.users[].authorizedKeys" => Rule::Names,
+        "systemConfig.packages" | "systemConfig.excludes" => Rule::Names,
+        "systemConfig.users[].groups" | "systemConfig.users[].authorizedKeys" => Rule::Names,
         "systemConfig.users[].sshAuthorizedKeys" | "systemConfig.users[].sshAuthorizedKeysFiles" => Rule::Names,
         "systemConfig.services.enable" | "systemConfig.services.disable" | "systemConfig.services.mask" => Rule::Names,
         "systemConfig.users" | "systemConfig.groups" | "systemConfig.network.interfaces" => Rule::Keyed(&["name"]),
@@ -75,8 +77,9 @@ impl Merger<'_> {
 
     /// Makes of the first layer what merging makes of the others: removals and repetitions go.
     pub(crate) fn normalize(&mut self, layer: Node) -> Node {
-        const LISTS: [&[&str]; 8] = [
+        const LISTS: [&[&str]; 9] = [
             &["systemConfig", "packages"],
+            &["systemConfig", "excludes"],
             &["systemConfig", "services", "enable"],
             &["systemConfig", "services", "disable"],
             &["systemConfig", "services", "mask"],
@@ -233,16 +236,20 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// Returns the name in a package entry: `name`, `name=version`, and with dpkg also `name_version`.
+/// Returns the name in a package entry: `name`, `name=version`, `name >= version`, and with dpkg also `name_version`.
 pub(crate) fn package_name(entry: &str, ecosystem: Ecosystem) -> &str {
     split_package(entry, ecosystem).0
 }
 
-/// Splits a package entry into name and version.
-pub(crate) fn split_package(entry: &str, ecosystem: Ecosystem) -> (&str, Option<&str>) {
-    let separator = entry.find(|c| c == '=' || (c == '_' && ecosystem == Ecosystem::Deb));
-    match separator {
-        Some(at) => (entry[..at].trim_end(), Some(entry[at + 1..].trim())),
-        None => (entry, None),
+/// Splits a package entry into its name and, where it has them, a relation (`=`, `>=` and what else is written there) and a version.
+pub(crate) fn split_package(entry: &str, ecosystem: Ecosystem) -> (&str, Option<(&str, &str)>) {
+    let Some(at) = entry.find(|c| "<=>".contains(c) || (c == '_' && ecosystem == Ecosystem::Deb)) else { return (entry, None) };
+    let (name, rest) = entry.split_at(at);
+    match rest.strip_prefix('_') {
+        Some(version) => (name.trim_end(), Some(("=", version.trim()))),
+        None => {
+            let end = rest.find(|c| !"<=>".contains(c)).unwrap_or(rest.len());
+            (name.trim_end(), Some((&rest[..end], rest[end..].trim())))
+        }
     }
 }

@@ -384,6 +384,7 @@ fn repository_of(fact: &RepositoryFact, file: &ProviderFile, arch: Arch, folder:
             EcosystemName::Rpm => default_priority(Ecosystem::Rpm),
         },
         allow_packages: Vec::new(),
+        excludes: Vec::new(),
         upgrades: true,
         in_image: true,
         mirror_key: fact.mirror_key.clone().unwrap_or_default(),

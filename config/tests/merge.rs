@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oic_config::spec::{FileSource, Password, PasswordHash, VersionPin};
+use oic_config::spec::{FileSource, Password, PasswordHash, VersionPin, VersionRelation};
 use oic_config::{LoadRequest, Loaded, load};
 
 const HEAD: &str = "image: {name: test, version: 1.0.0}\ntarget: {os: debian, dist: debian13, arch: x86_64, imageType: raw}\n";
@@ -53,6 +53,29 @@ fn later_version_pins_win() {
         assert_eq!(vim.version, pin.map(|pin| VersionPin::Exact(pin.to_owned())), "{parent} {child}");
         assert!(vim.origin.contains("child.yml:4"), "{}", vim.origin);
     }
+}
+
+#[test]
+fn versions_are_asked_for_by_relation() {
+    for (entry, pin) in [
+        ("vim >= 2:9", VersionPin::Bound(VersionRelation::LaterOrEqual, "2:9".to_owned())),
+        ("vim<9", VersionPin::Bound(VersionRelation::Earlier, "9".to_owned())),
+        ("vim << 9", VersionPin::Bound(VersionRelation::Earlier, "9".to_owned())),
+        ("vim <=9", VersionPin::Bound(VersionRelation::EarlierOrEqual, "9".to_owned())),
+        ("vim >9", VersionPin::Bound(VersionRelation::Later, "9".to_owned())),
+    ] {
+        let loaded = merged("systemConfig: {packages: [vim]}\n", &format!("systemConfig: {{packages: ['{entry}']}}\n"), &[]);
+        let vim: Vec<_> = loaded.spec.system.packages.iter().filter(|package| package.name == "vim").collect();
+        assert_eq!((vim.len(), &vim[0].version), (1, &Some(pin)), "{entry}");
+    }
+}
+
+#[test]
+fn excludes_are_appended_and_removed() {
+    let loaded = merged("systemConfig: {excludes: [nano, 'lib*', vim]}\n", "systemConfig: {excludes: ['-vim', nano, emacs]}\n", &[]);
+    let globs: Vec<&str> = loaded.spec.system.excludes.iter().map(|exclude| exclude.glob.as_str()).collect();
+    assert_eq!(globs, ["nano", "lib*", "emacs"]);
+    assert!(loaded.spec.system.excludes[2].origin.contains("child.yml:4"), "{:?}", loaded.spec.system.excludes);
 }
 
 /// To rpm, `mod_ssl` is a name.

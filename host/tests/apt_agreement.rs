@@ -39,6 +39,7 @@ fn universe_of(apt: &Apt) -> Result<Universe, String> {
             component: String::new(),
             priority: DEFAULT_PRIORITY,
             allow_packages: Vec::new(),
+            excludes: Vec::new(),
             index: Arc::new(index),
         });
     }

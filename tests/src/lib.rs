@@ -7,6 +7,8 @@
 //! Tiny      a distribution to build images of again and again: its sandbox, a shared cache, turns at running machines
 //! Lab       what tests share that build images: a cache, and turns at running virtual machines
 //! TestOs    a signed distribution of RPM packages, made on the spot
+//! archive   Debian packages made of nothing, and a signed repository of them
+//! server    an HTTP server that misbehaves where it is told to
 //! Guest     a booted image with a user at its console
 //! image     the files of an image that is not booted
 //! state     its installed state beside mmdebstrap's
@@ -15,6 +17,7 @@
 
 #![deny(missing_docs)]
 
+pub mod archive;
 mod guest;
 mod image;
 mod lab;
@@ -22,6 +25,7 @@ mod oic_command;
 mod redact;
 mod require;
 mod sandbox;
+pub mod server;
 pub mod state;
 mod testos;
 mod tiny;

@@ -7,12 +7,15 @@
 //! config/osv/azure-linux/azl3      ──► SANDBOX/conf/osv/azure-linux/azl3, bound to the test's repository and key
 //! ```
 //!
+//! Beside it are its updates (`FOLDER/repository/ARCH-updates`), signed by the same key, and that key (`ARCH.gnupg`).
+//!
 //! A repository is kept for later runs as long as nothing of what it is made by has changed.
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
@@ -83,6 +86,33 @@ impl TestOs {
     #[must_use]
     pub fn repository(&self) -> PathBuf {
         self.repositories.join(&self.arch)
+    }
+
+    /// Returns the folder of the repository of updates.
+    #[must_use]
+    pub fn updates(&self) -> PathBuf {
+        self.repositories.join(format!("{}-updates", self.arch))
+    }
+
+    /// Makes broken variants of the repository below a folder: see `mutate.sh` for their names.
+    ///
+    /// # Panics
+    /// Panics when they cannot be made.
+    #[expect(clippy::disallowed_methods, reason = "the variants are made by a program of the tests")]
+    pub fn break_into(&self, folder: &Path) {
+        // Beside a short path: gpg's agent has a socket in its folder.
+        let scratch = tempfile::Builder::new().prefix("oic-key-").tempdir().expect("a temporary folder can be made");
+        let key = scratch.path().join("gnupg");
+        copy_key(&self.repository().with_extension("gnupg"), &key);
+        let output = Command::new("bash")
+            .arg(Path::new(SOURCES).join("mutate.sh"))
+            .args([&self.repository(), &key, folder])
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", scratch.path())
+            .output()
+            .expect("bash starts");
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     }
 
     /// Teaches the `oic` of a sandbox the distribution.
@@ -161,7 +191,7 @@ fn make(repository: &Path, arch: &str, cache: &Path) {
     fs::create_dir_all(repository.parent().expect("it has a folder")).expect("folders can be made");
     // Beside a short path: gpg's agent has a socket in its folder.
     let scratch = tempfile::Builder::new().prefix("oic-key-").tempdir().expect("a temporary folder can be made");
-    let output = Command::new("python3")
+    let mut child = Command::new("python3")
         .arg(Path::new(SOURCES).join("deb2rpmrepo.py"))
         .args(["--arch", arch, "--config"])
         .arg(Path::new(SOURCES).join("testos.toml"))
@@ -175,10 +205,65 @@ fn make(repository: &Path, arch: &str, cache: &Path) {
         .envs(std::env::vars().filter(|(name, _)| name.starts_with("OIC_MIRROR_") || name == "TMPDIR"))
         .env("PATH", PATH)
         .env("HOME", scratch.path())
+        .arg("--while-stdin")
         .env("LC_ALL", "C.UTF-8")
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("python3 starts");
+    // It ends when this end does, which the kernel closes whatever becomes of this program.
+    let end = child.stdin.take();
+    let output = child.wait_with_output().expect("python3 can be waited for");
+    drop(end);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "the test distribution cannot be made:\n{}{}", text(&output.stdout), text(&output.stderr));
+    copy_key(&scratch.path().join("gnupg"), &repository.with_extension("gnupg"));
     fs::write(repository.join(READY), "").expect("a file can be written");
+}
+
+/// Copies a folder of gpg's without its sockets.
+fn copy_key(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("folders can be made");
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).expect("modes can be set");
+    for entry in fs::read_dir(from).expect("gpg has a folder") {
+        let entry = entry.expect("a folder can be read");
+        let kind = entry.file_type().expect("a file has a type");
+        let target = to.join(entry.file_name());
+        if kind.is_dir() {
+            copy_key(&entry.path(), &target);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target).expect("a file can be copied");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the program of the tests is what is tested")]
+    fn the_generator_ends_with_the_test_that_has_started_it() {
+        if let Some(lack) = lack() {
+            return skip("the_generator_ends_with_the_test_that_has_started_it", &lack);
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut child = Command::new("python3")
+            .arg(Path::new(SOURCES).join("deb2rpmrepo.py"))
+            .args(["--while-stdin", "--arch", "x86_64", "--config"])
+            .arg(Path::new(SOURCES).join("testos.toml"))
+            .arg("--out")
+            .arg(folder.path().join("out"))
+            .arg("--cache")
+            .arg(folder.path().join("cache"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("python3 starts");
+        drop(child.stdin.take());
+        let ended = child.wait().expect("python3 can be waited for");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(9), "{ended}");
+    }
 }

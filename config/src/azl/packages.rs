@@ -62,11 +62,20 @@ fn add(found: &mut Vec<Node>, entry: &Node, reader: &mut Reader<'_>) {
         reader.error(Code::Contradiction, entry.origin, "packages", message);
         return;
     }
-    if !matches!(relation.as_str(), "" | "=") {
-        reader.unsupported(entry.origin, "packages", format!("a package is pinned to one version with `=`, not with `{relation}`"));
-    }
-    let ours = if version.is_empty() { name.to_owned() } else { format!("{name} = {version}") };
-    if !found.iter().any(|node| node.as_text() == Some(&ours)) {
-        found.push(Node::text(entry.origin, ours));
+    let ours = if version.is_empty() { name.to_owned() } else { format!("{name} {relation} {version}") };
+    // Merging keeps one entry per name, so that a list that only names a package must not win over one that asks for a version of it.
+    let same = |node: &&mut Node| node.as_text().is_some_and(|text| text.split(' ').next() == Some(name));
+    match found.iter_mut().find(same) {
+        None => found.push(Node::text(entry.origin, ours)),
+        Some(_) if version.is_empty() => {}
+        Some(known) if known.as_text() == Some(name) => *known = Node::text(entry.origin, ours),
+        Some(known) if known.as_text() == Some(&ours) => {}
+        Some(_) => {
+            reader.unsupported(
+                entry.origin,
+                "packages",
+                format!("one condition per package is understood; {name} has another one already"),
+            );
+        }
     }
 }

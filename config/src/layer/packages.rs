@@ -26,6 +26,8 @@ pub struct PackageRepository {
     pub priority: Option<Located<i32>>,
     /// Names or globs of the only packages to take from it.
     pub allow_packages: Option<Vec<Located<String>>>,
+    /// Names or globs of packages not to take from it, even if they are allowed.
+    pub excludes: Option<Vec<Located<String>>>,
     /// Packages to make a repository of.
     pub packages: Option<Located<Vec<Located<String>>>>,
     /// rpm: whether `repomd.xml` must be signed; default: yes.

@@ -33,6 +33,8 @@ pub struct SystemConfig {
     pub bootloader: Option<Located<Bootloader>>,
     /// Packages: name, glob, `name_version` or `name=version`, `@group` for RPM; `-name` removes one that an earlier layer has.
     pub packages: Option<Vec<Located<String>>>,
+    /// Names or globs of packages to take from no repository.
+    pub excludes: Option<Vec<Located<String>>>,
     /// Whether packages that others recommend are installed with them.
     pub weak_dependencies: Option<Located<bool>>,
     /// Whether files are installed that packages mark as documentation.

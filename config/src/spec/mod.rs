@@ -17,7 +17,9 @@ pub use disk::{
     ArtifactFormat, ArtifactSpec, Compression, Disk, DiskSize, Filesystem, Guid, LINUX_LVM, LINUX_RAID, MountIdentifier, Partition,
     PartitionArtifact, PartitionTableKind, PartitionType, RawBinary, Subvolume,
 };
-pub use packages::{Ecosystem, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin};
+pub use packages::{
+    Ecosystem, Exclude, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin, VersionRelation,
+};
 pub use system::{
     AdditionalFile, BootType, Bootloader, BootloaderProvider, Command, FileSource, Group, InitramfsGenerator, Interface, Kernel, Network,
     NetworkBackend, Password, PasswordHash, Route, Services, System, User, WrittenFile,

@@ -1,5 +1,7 @@
 //! Packages and where they come from.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// A family of package formats.
@@ -28,6 +30,52 @@ pub struct PackageRequest {
 pub enum VersionPin {
     /// Exactly this version, or this upstream version in any revision.
     Exact(String),
+    /// A version that stands in this relation to this one, as the package family compares.
+    Bound(VersionRelation, String),
+}
+
+impl fmt::Display for VersionPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(version) => write!(f, "= {version}"),
+            Self::Bound(relation, version) => write!(f, "{} {version}", relation.symbol()),
+        }
+    }
+}
+
+/// How a version stands to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum VersionRelation {
+    /// `<`
+    Earlier,
+    /// `<=`
+    EarlierOrEqual,
+    /// `>=`
+    LaterOrEqual,
+    /// `>`
+    Later,
+}
+
+impl VersionRelation {
+    /// Returns its sign.
+    #[must_use]
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Earlier => "<",
+            Self::EarlierOrEqual => "<=",
+            Self::LaterOrEqual => ">=",
+            Self::Later => ">",
+        }
+    }
+}
+
+/// Packages that are not to be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exclude {
+    /// A glob over names; rpm: also over `NAME.ARCH` and `NAME-[EPOCH:]VERSION-RELEASE.ARCH`.
+    pub glob: String,
+    /// Where the template says so.
+    pub origin: String,
 }
 
 /// A package repository.
@@ -53,6 +101,8 @@ pub struct Repository {
     pub priority: i32,
     /// Only packages whose names match one of these globs are taken; empty: all.
     pub allow_packages: Vec<String>,
+    /// Packages that are not taken from it, even if they are allowed.
+    pub excludes: Vec<Exclude>,
     /// Whether the running system upgrades its packages from it (`aptPolicy`).
     pub upgrades: bool,
     /// Whether the image itself lists this repository.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::PackageRequest;
+use super::{Exclude, PackageRequest};
 
 /// `systemConfig`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +19,8 @@ pub struct System {
     pub timezone: Option<String>,
     /// Packages asked for, kernel and bootloader packages included.
     pub packages: Vec<PackageRequest>,
+    /// Packages that are taken from no repository.
+    pub excludes: Vec<Exclude>,
     /// Whether packages that others recommend are installed with them.
     pub weak_dependencies: bool,
     /// Whether files are installed that packages of the RPM family mark as documentation.

@@ -7,7 +7,9 @@ use crate::diagnostic::{Code, Finding};
 use crate::layer::{Layer, Located, PackageRepository};
 use crate::merge::split_package;
 use crate::source::Origin;
-use crate::spec::{Ecosystem, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin};
+use crate::spec::{
+    Ecosystem, Exclude, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation, VersionPin, VersionRelation,
+};
 
 /// The key that says that nothing is verified.
 const TRUSTED: &str = "[trusted=yes]";
@@ -35,22 +37,53 @@ pub(crate) fn request(entry: &str, origin: Origin, field: &str, cx: &mut Context
     let plain = if is_rpm { name.strip_prefix("@^").or_else(|| name.strip_prefix('@')).unwrap_or(name) } else { name };
     let name_ok = plain.starts_with(|c: char| c.is_ascii_alphanumeric() || "*?[_".contains(c) || (is_rpm && c == '/'))
         && plain.chars().all(|c| c.is_ascii_alphanumeric() || "+_.:~*?[]-^".contains(c) || more.contains(c));
-    let version_ok =
-        version.is_none_or(|version| !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || ".+-:~^_".contains(c)));
+    let pin = version.map(|(relation, version)| version_pin(relation, version, cx.provider.facts.ecosystem));
     let glob = name.contains(['*', '?', '[']);
-    if name_ok && version_ok && !(glob && version.is_some()) {
-        let version = version.map(|version| VersionPin::Exact(version.to_owned()));
+    if name_ok && !matches!(pin, Some(None)) && !(glob && version.is_some()) {
+        let version = pin.flatten();
         return Some(PackageRequest { name: name.to_owned(), version, origin: cx.origin(origin) });
     }
     if !cx.is_placeholder(entry, origin, field) {
         let finding = Finding::error(Code::InvalidValue, "not a package").found(format!("`{entry}`"));
         let allowed = match cx.provider.facts.ecosystem {
-            Ecosystem::Deb => ["name", "glob*", "name_version", "name=version"].as_slice(),
-            Ecosystem::Rpm => ["name", "glob*", "name-version", "name = version", "@group"].as_slice(),
+            Ecosystem::Deb => ["name", "glob*", "name_version", "name=version", "name >= version"].as_slice(),
+            Ecosystem::Rpm => ["name", "glob*", "name-version", "name = version", "name >= version", "@group"].as_slice(),
         };
         cx.report(finding.allowed(allowed.iter().copied()), origin, field);
     }
     None
+}
+
+/// Returns the version that a package entry asks for, none if what is written is not one.
+fn version_pin(relation: &str, version: &str, ecosystem: Ecosystem) -> Option<VersionPin> {
+    let well_formed = !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || ".+-:~^_".contains(c));
+    let bound = |relation| Some(VersionPin::Bound(relation, version.to_owned()));
+    match (relation, ecosystem) {
+        _ if !well_formed => None,
+        ("=", _) => Some(VersionPin::Exact(version.to_owned())),
+        ("<", _) | ("<<", Ecosystem::Deb) => bound(VersionRelation::Earlier),
+        ("<=", _) => bound(VersionRelation::EarlierOrEqual),
+        (">=", _) => bound(VersionRelation::LaterOrEqual),
+        (">", _) | (">>", Ecosystem::Deb) => bound(VersionRelation::Later),
+        _ => None,
+    }
+}
+
+/// Returns the packages that a list of `excludes` keeps out.
+pub(crate) fn excludes(entries: Option<&Vec<Located<String>>>, field: &str, cx: &mut Context<'_>) -> Vec<Exclude> {
+    let mut excludes = Vec::new();
+    for entry in entries.into_iter().flatten() {
+        let glob = entry.value().trim();
+        let well_formed = glob.starts_with(|c: char| c.is_ascii_alphanumeric() || "*?[_".contains(c))
+            && glob.chars().all(|c| c.is_ascii_alphanumeric() || "+_.:~*?[]-^!".contains(c));
+        if well_formed {
+            excludes.push(Exclude { glob: glob.to_owned(), origin: cx.origin(entry.origin) });
+        } else if !cx.is_placeholder(glob, entry.origin, field) {
+            let finding = Finding::error(Code::InvalidValue, "not a name or a glob over names").found(format!("`{glob}`"));
+            cx.report(finding.allowed(["name", "glob*"]), entry.origin, field);
+        }
+    }
+    excludes
 }
 
 /// Returns all repositories: the distribution's, then the template's.
@@ -103,9 +136,12 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
         components.push("main".to_owned());
     }
     let allow_packages = fact.allow_packages.iter().flatten().map(|entry| entry.value().trim().to_owned()).collect();
+    let excludes = excludes(fact.excludes.as_ref(), &format!("{field}.excludes"), cx);
     let location = location?;
+    // A folder goes by what the template calls it: locks hold the same on every machine.
+    let place = fact.url.as_ref().or(fact.path.as_ref()).map_or("", |place| place.value().as_str());
     Some(Repository {
-        id: identifier(&suite, &location),
+        id: identifier(&suite, place),
         format,
         location,
         suite,
@@ -115,6 +151,7 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
         require_metadata_signature,
         priority,
         allow_packages,
+        excludes,
         upgrades: true,
         in_image: true,
         mirror_key: String::new(),
@@ -124,11 +161,9 @@ fn repository(fact: &Located<PackageRepository>, cx: &mut Context<'_>) -> Option
 }
 
 /// Returns a stable name made of codename and address.
-fn identifier(suite: &str, location: &RepositoryLocation) -> String {
-    let place = match location {
-        RepositoryLocation::Url(url) => url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_owned(),
-        RepositoryLocation::Path(path) => path.display().to_string(),
-    };
+fn identifier(suite: &str, place: &str) -> String {
+    let place = place.trim();
+    let place = place.split_once("://").map_or(place, |(_, rest)| rest);
     let mut id = String::new();
     for c in format!("{place}-{suite}").chars() {
         let c = if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::packages::{missing_file, request};
+use super::packages::{excludes, missing_file, request};
 use super::{Context, accounts, network, partition, provisioning, settings};
 use crate::diagnostic::{Code, Finding};
 use crate::layer::{self, BootTypeName, FileStage, FilesystemName, Layer, Located, ProviderName, SystemConfig, Text};
@@ -48,6 +48,7 @@ pub(crate) fn system(layer: &Layer, (image_name, version): (&str, &str), cx: &mu
         files: given.additional_files.iter().flat_map(|files| &files.0).flat_map(|one| files(one, cx)).collect(),
         commands: settings::commands(given, cx),
         packages,
+        excludes: excludes(given.excludes.as_ref(), "systemConfig.excludes", cx),
         weak_dependencies: given.weak_dependencies.as_ref().is_some_and(|weak| *weak.value()),
         package_docs: settings::package_docs(given, cx),
         package_languages: settings::package_languages(given, cx),

@@ -51,6 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         component: "main".to_owned(),
         priority: DEFAULT_PRIORITY,
         allow_packages: Vec::new(),
+        excludes: Vec::new(),
         index,
     };
     let universe = Universe::new(Arch::X86_64, vec![repository])?;

@@ -54,6 +54,12 @@ pub enum InitramfsError {
         /// The name.
         name: String,
     },
+    /// The builder VM's own program is in it in place of the image's.
+    #[error("its `{name}` is the program that oic puts in the place of others while it builds, not the image's own")]
+    StandIn {
+        /// The entry.
+        name: String,
+    },
     /// Compressing failed.
     #[error("cannot compress")]
     Compress(#[source] io::Error),
@@ -131,11 +137,14 @@ impl Compressor {
     }
 }
 
-/// Returns the initramfs with other contents for some of its files: those for which `replace` has one.
+/// Returns the initramfs with other contents for some of its files: those for which `replace`, given name and content, has one.
 ///
 /// # Errors
 /// Fails when the archives are malformed, or reading or `replace` does.
-pub fn replace_contents(initramfs: &Content, replace: impl Fn(&[u8]) -> io::Result<Option<Vec<u8>>>) -> Result<Vec<u8>, InitramfsError> {
+pub fn replace_contents(
+    initramfs: &Content,
+    replace: impl Fn(&[u8], &[u8]) -> Result<Option<Vec<u8>>, InitramfsError>,
+) -> Result<Vec<u8>, InitramfsError> {
     let mut output = Vec::with_capacity(usize::try_from(initramfs.size()).unwrap_or(0) / 4);
     let mut offset = 0;
     while let Some(next) = next_archive(initramfs, offset, &mut output)? {
@@ -184,7 +193,7 @@ fn copy_archive(
     initramfs: &Content,
     start: u64,
     output: &mut Vec<u8>,
-    replace: &impl Fn(&[u8]) -> io::Result<Option<Vec<u8>>>,
+    replace: &impl Fn(&[u8], &[u8]) -> Result<Option<Vec<u8>>, InitramfsError>,
 ) -> Result<u64, InitramfsError> {
     let mut offset = start;
     loop {
@@ -202,7 +211,7 @@ fn copy_archive(
         let data = (offset + HEADER as u64 + name.len() as u64).next_multiple_of(4);
         let mut content = read(data, size)?;
         offset = (data + size as u64).next_multiple_of(4).min(initramfs.size());
-        if let Some(other) = replace(&content)? {
+        if let Some(other) = replace(name.strip_suffix(b"\0").unwrap_or(&name), &content)? {
             header[SIZE].copy_from_slice(format!("{:08X}", other.len()).as_bytes());
             content = other;
         }
@@ -328,7 +337,7 @@ mod tests {
             bytes
         };
         let (long, short) = ([b'x'; 1500], b"short".to_vec());
-        let replace = |bytes: &[u8]| Ok((bytes == long).then(|| short.clone()));
+        let replace = |name: &[u8], bytes: &[u8]| Ok((name == b"a" && bytes == long).then(|| short.clone()));
         let replaced = |bytes: Vec<u8>| replace_contents(&Content::bytes(bytes), replace).unwrap();
         let early = [archive("microcode"), vec![0; 1024]].concat();
         for pads in [true, false] {

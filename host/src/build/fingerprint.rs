@@ -175,7 +175,8 @@ fn repository(repository: &Repository) -> Value {
         })
         .collect();
     let Repository { id, format, suite, components, trusted, require_metadata_signature, .. } = repository;
-    let Repository { priority, allow_packages, upgrades, in_image, is_base, .. } = repository;
+    let Repository { priority, allow_packages, excludes, upgrades, in_image, is_base, .. } = repository;
+    let excludes: Vec<_> = excludes.iter().map(|exclude| &exclude.glob).collect();
     json!([
         location,
         keys,
@@ -187,6 +188,7 @@ fn repository(repository: &Repository) -> Value {
         require_metadata_signature,
         priority,
         allow_packages,
+        excludes,
         upgrades,
         in_image,
         is_base

@@ -178,6 +178,9 @@ impl FinishError {
         match self {
             Self::NoInit => Some("add the package with the system's first program: `systemd-sysv`, `init` or `systemd`".to_owned()),
             Self::Read(_) => Some("build again; if it happens again, please report it with build.log".to_owned()),
+            Self::Initramfs { source: InitramfsError::StandIn { .. }, .. } => {
+                Some("please report it with the name of the package whose hook copies that program into the initramfs".to_owned())
+            }
             Self::NoRoom { id, needed, .. } => {
                 let enough = ByteSize(layout::with_headroom(needed.0));
                 Some(format!(
@@ -449,11 +452,18 @@ pub(super) fn settle(root_disk: &Path, modules: &PlainModules, epoch: u64) -> Re
     Ok((root, read))
 }
 
-/// Compresses the initramfs images that the guest left uncompressed, with the packages' own files for plain modules in them.
+/// Compresses the initramfs images that the guest left uncompressed, with the packages' own files for plain modules in them. `agent` is
+/// the guest's agent, which plays programs of the image while a generator runs, and which a generator must not have packed.
 ///
 /// # Errors
-/// Fails when an initramfs is none.
-pub(super) fn compress_initramfs(root: &mut RootTree, modules: &PlainModules, epoch: u64) -> Result<(), FinishError> {
+/// Fails when an initramfs is none, or has the agent in it.
+pub(super) fn compress_initramfs(root: &mut RootTree, modules: &PlainModules, agent: &[u8], epoch: u64) -> Result<(), FinishError> {
+    let replace = |name: &[u8], bytes: &[u8]| {
+        if bytes == agent {
+            return Err(InitramfsError::StandIn { name: String::from_utf8_lossy(name).into_owned() });
+        }
+        Ok(modules.original_of(bytes)?)
+    };
     let time = i64::try_from(epoch).unwrap_or(i64::MAX);
     for path in boot::kernels(root).into_iter().filter_map(|kernel| kernel.initramfs) {
         let failed = |source| FinishError::Initramfs { path: path.clone(), source };
@@ -461,7 +471,7 @@ pub(super) fn compress_initramfs(root: &mut RootTree, modules: &PlainModules, ep
         if content.size() > MAX_INITRAMFS {
             return Err(failed(io::Error::from(io::ErrorKind::FileTooLarge).into()));
         }
-        let bytes = initramfs::replace_contents(content, |bytes| modules.original_of(bytes)).map_err(failed)?;
+        let bytes = initramfs::replace_contents(content, replace).map_err(failed)?;
         let compressor = Compressor::of(root).map_err(failed)?;
         let compressed = initramfs::compress(&bytes, compressor).map_err(failed)?;
         root.write_file(&path, Content::bytes(compressed), mode, time)?;
@@ -501,4 +511,33 @@ fn clean(root: &mut RootTree, epoch: i64) -> Result<(), TreeError> {
     }
     normalize::clamp_times(root, epoch);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initramfs_with_the_agent_in_it_is_no_initramfs() {
+        let entry = |name: &str, content: &str| {
+            let sizes = format!("{:08X}{:032}{:08X}{:08X}", content.len(), 0, name.len() + 1, 0);
+            let mut bytes = format!("070701{:048}{sizes}{name}\0", 0).into_bytes();
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes.extend(content.as_bytes());
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let mut root = RootTree::new(Metadata::root_owned(0o755, 0));
+        let packed = [entry("usr/bin/xz", "of the agent"), entry("TRAILER!!!", "")].concat();
+        root.write_file("/boot/vmlinuz-6.1", Content::bytes(b"kernel".to_vec()), 0o644, 0).unwrap();
+        root.write_file("/boot/initrd.img-6.1", Content::bytes(packed), 0o644, 0).unwrap();
+
+        let error = compress_initramfs(&mut root, &PlainModules::default(), b"of the agent", 0).unwrap_err();
+        assert!(error.hint().is_some());
+        let FinishError::Initramfs { source: InitramfsError::StandIn { name }, .. } = error else { panic!("{error}") };
+        assert_eq!(name, "usr/bin/xz");
+        compress_initramfs(&mut root, &PlainModules::default(), b"another", 0).unwrap();
+        let compressed = root.file("/boot/initrd.img-6.1").unwrap().read_all(1 << 20).unwrap();
+        assert!(compressed.starts_with(b"\x1f\x8b"), "gzip, since the image has no zstd");
+    }
 }

@@ -24,7 +24,7 @@ use oic_protocol::{ComposePlan, Step};
 use serde_json::json;
 
 use super::{
-    BuildError, BuildOptions, FinishError, RootError,
+    BuildError, BuildOptions, FinishError, RootError, agents,
     fingerprint::Inputs,
     guest, image,
     initramfs_trace::Trace,
@@ -326,7 +326,7 @@ impl Layers<'_> {
     /// Compresses the initramfs images and lets go of the disk.
     fn compressed(&self, mut root: RootTree, modules: &PlainModules, disk: &Path) -> Result<RootTree, BuildError> {
         if self.spec.system.kernel.is_some() {
-            image::compress_initramfs(&mut root, modules, self.epoch)?;
+            image::compress_initramfs(&mut root, modules, &agents::agent(self.spec.target.arch.name())?, self.epoch)?;
         }
         let _ = fs::remove_file(disk);
         Ok(root)

@@ -83,17 +83,31 @@ fn apt_pins(spec: &ImageSpec, repository: &Repository) -> Option<String> {
         RepositoryLocation::Path(_) => None,
     };
     let own = server(repository)?;
+    let limits_nothing = repository.allow_packages.is_empty() && repository.excludes.is_empty();
     let priority = if repository.upgrades { repository.priority } else { repository.priority.min(NO_UPGRADES) };
-    let is_plain = priority == APT_PRIORITY && repository.allow_packages.is_empty();
+    let is_plain = priority == APT_PRIORITY && limits_nothing;
     let is_shared = spec.repositories.iter().any(|other| other.id != repository.id && server(other).as_ref() == Some(&own));
     if repository.is_base || is_plain || is_shared {
         return None;
     }
     let pin = |packages: &str, priority: i32| format!("Package: {packages}\nPin: origin \"{own}\"\nPin-Priority: {priority}\n");
-    if repository.allow_packages.is_empty() {
-        return Some(pin("*", priority));
+    // Of the pins with names the first that matches counts; the one for all comes after them wherever it stands.
+    let mut pins = Vec::new();
+    if !repository.excludes.is_empty() {
+        pins.push(pin(&excluded(repository), -1));
     }
-    Some(format!("{}\n{}", pin(&repository.allow_packages.join(" "), priority), pin("*", -1)))
+    if repository.allow_packages.is_empty() {
+        pins.push(pin("*", priority));
+    } else {
+        pins.push(pin(&repository.allow_packages.join(" "), priority));
+        pins.push(pin("*", -1));
+    }
+    Some(pins.join("\n"))
+}
+
+/// Returns what is not taken from a repository, as apt and dnf list it.
+fn excluded(repository: &Repository) -> String {
+    repository.excludes.iter().map(|exclude| exclude.glob.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns a `.repo` file and its key.
@@ -118,6 +132,9 @@ fn dnf_source(repository: &Repository, key: Option<&Vec<u8>>) -> Vec<FileEntry> 
     if !repository.allow_packages.is_empty() {
         source += &format!("includepkgs={}\n", repository.allow_packages.join(" "));
     }
+    if !repository.excludes.is_empty() {
+        source += &format!("excludepkgs={}\n", excluded(repository));
+    }
     files.push(root_file(&format!("/etc/yum.repos.d/{stem}.repo"), source));
     files
 }
@@ -131,7 +148,10 @@ fn file_stem(id: &str) -> String {
 mod tests {
     use std::path::Path;
 
-    use oic_config::{LoadRequest, spec::RepositoryKey};
+    use oic_config::{
+        LoadRequest,
+        spec::{Exclude, RepositoryKey},
+    };
     use oic_protocol::FileContent;
 
     use super::*;
@@ -157,6 +177,7 @@ mod tests {
             is_base: false,
             priority: 600,
             allow_packages: vec!["hello".to_owned(), "lib*".to_owned()],
+            excludes: vec![Exclude { glob: "libx*".to_owned(), origin: "template.yml:3:1".to_owned() }],
             ..spec.repositories[0].clone()
         };
         let folder = Repository { id: "local".to_owned(), location: RepositoryLocation::Path("/srv/packages".into()), ..extra.clone() };
@@ -184,6 +205,10 @@ mod tests {
         Components: main
         Signed-By: /etc/apt/keyrings/x-org-extra.asc
         == /etc/apt/preferences.d/x-org-extra.pref
+        Package: libx*
+        Pin: origin "x.org"
+        Pin-Priority: -1
+
         Package: hello lib*
         Pin: origin "x.org"
         Pin-Priority: 600
@@ -209,6 +234,7 @@ mod tests {
         gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-x-org-extra
         priority=50
         includepkgs=hello lib*
+        excludepkgs=libx*
         ");
         assert!(files(&spec, &keys, &|_: &str| false).is_empty());
     }
@@ -220,6 +246,7 @@ mod tests {
         spec.repositories[1].upgrades = false;
         assert!(pins(&spec).is_some_and(|text| text.contains("Pin-Priority: 50\n") && text.contains("Pin-Priority: -1\n")));
         spec.repositories[1].allow_packages.clear();
+        spec.repositories[1].excludes.clear();
         assert!(pins(&spec).is_some_and(|text| text.starts_with("Package: *\n") && text.ends_with("Pin-Priority: 50\n")));
         spec.repositories[1].priority = -10;
         assert!(pins(&spec).is_some_and(|text| text.ends_with("Pin-Priority: -10\n")), "what is never installed stays so");

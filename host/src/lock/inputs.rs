@@ -1,6 +1,6 @@
 //! What a solution depends on, as one digest: a lock fits a spec as long as these are the same.
 
-use oic_config::spec::{Arch, PackageRequest, Repository, RepositoryFormat, RepositoryLocation, VersionPin};
+use oic_config::spec::{Arch, Exclude, PackageRequest, Repository, RepositoryFormat, RepositoryLocation, VersionPin};
 use serde::Serialize;
 
 use crate::digest::Sha256Digest;
@@ -15,6 +15,8 @@ pub struct SolveInputs<'a> {
     pub arch: Arch,
     /// The packages asked for.
     pub requests: &'a [PackageRequest],
+    /// Packages that are taken from no repository.
+    pub excludes: &'a [Exclude],
     /// Where from; the order counts.
     pub repositories: &'a [Repository],
     /// The base set.
@@ -32,6 +34,8 @@ struct Canonical<'a> {
     recommends: bool,
     requests: Vec<(&'a str, Option<&'a str>)>,
     repositories: Vec<CanonicalRepository<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    excludes: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -43,22 +47,38 @@ struct CanonicalRepository<'a> {
     components: &'a [String],
     priority: i32,
     allow_packages: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    excludes: Vec<&'a str>,
 }
 
 impl SolveInputs<'_> {
+    /// Returns the packages that are not taken from a repository.
+    #[must_use]
+    pub fn excludes_of(&self, repository: &Repository) -> Vec<Exclude> {
+        repository.excludes.iter().chain(self.excludes).cloned().collect()
+    }
+
     /// Returns the digest.
     #[must_use]
     pub fn digest(&self) -> Sha256Digest {
-        let version = |request: &PackageRequest| request.version.as_ref().map(|VersionPin::Exact(version)| version.clone());
+        let version = |request: &PackageRequest| match request.version.as_ref()? {
+            VersionPin::Exact(version) => Some(version.clone()),
+            pin @ VersionPin::Bound(..) => Some(pin.to_string()),
+        };
         let owned: Vec<_> = self.requests.iter().map(|request| (request.name.clone(), version(request))).collect();
         let mut requests: Vec<_> = owned.iter().map(|(name, version)| (name.as_str(), version.as_deref())).collect();
         requests.sort_unstable();
         requests.dedup();
         let repositories = self.repositories.iter().map(canonical).collect();
         let (arch, base, recommends) = (self.arch.name(), self.base, self.recommends);
-        let canonical = Canonical { version: 1, arch, base, recommends, requests, repositories };
+        let excludes = globs(self.excludes);
+        let canonical = Canonical { version: 1, arch, base, recommends, requests, repositories, excludes };
         Sha256Digest::of(&serde_json::to_vec(&canonical).expect("words and numbers always have a JSON form"))
     }
+}
+
+fn globs(excludes: &[Exclude]) -> Vec<&str> {
+    excludes.iter().map(|exclude| exclude.glob.as_str()).collect()
 }
 
 fn canonical(repository: &Repository) -> CanonicalRepository<'_> {
@@ -76,5 +96,6 @@ fn canonical(repository: &Repository) -> CanonicalRepository<'_> {
         components: &repository.components,
         priority: repository.priority,
         allow_packages: &repository.allow_packages,
+        excludes: globs(&repository.excludes),
     }
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use oic_config::spec::{Arch, PackageRequest, Repository, RepositoryFormat, RepositoryLocation, VersionPin};
+use oic_config::spec::{Arch, Exclude, PackageRequest, Repository, RepositoryFormat, RepositoryLocation, VersionPin};
 
 use super::*;
 
@@ -175,6 +175,7 @@ fn the_digest_of_the_inputs_depends_on_what_matters() {
         require_metadata_signature: true,
         priority: 500,
         allow_packages: Vec::new(),
+        excludes: Vec::new(),
         upgrades: true,
         in_image: true,
         mirror_key: "debian".to_owned(),
@@ -183,8 +184,11 @@ fn the_digest_of_the_inputs_depends_on_what_matters() {
     };
     let requests = [request("bash", None, "a"), request("vim", Some("2"), "a")];
     let digest = |requests: &[PackageRequest], repository: &Repository, arch, recommends| {
-        SolveInputs { arch, requests, repositories: std::slice::from_ref(repository), base: "required", recommends }.digest()
+        SolveInputs { arch, requests, excludes: &[], repositories: std::slice::from_ref(repository), base: "required", recommends }.digest()
     };
+    let exclude = |glob: &str| Exclude { glob: glob.to_owned(), origin: "a".to_owned() };
+    let (arch, repositories) = (Arch::X86_64, std::slice::from_ref(&repository));
+    let inputs = SolveInputs { arch, requests: &requests, excludes: &[], repositories, base: "required", recommends: false };
     let base = digest(&requests, &repository, Arch::X86_64, false);
     let moved = Repository { origin: "b.yml:2:2".to_owned(), mirror_key: String::new(), ..repository.clone() };
     let reordered = [request("vim", Some("2"), "b"), request("bash", None, "b"), request("bash", None, "c")];
@@ -198,6 +202,8 @@ fn the_digest_of_the_inputs_depends_on_what_matters() {
         digest(&requests, &Repository { priority: 900, ..repository.clone() }, Arch::X86_64, false),
         digest(&requests, &Repository { components: vec![], ..repository.clone() }, Arch::X86_64, false),
         digest(&requests, &Repository { allow_packages: vec!["x".to_owned()], ..repository.clone() }, Arch::X86_64, false),
+        digest(&requests, &Repository { excludes: vec![exclude("x")], ..repository.clone() }, Arch::X86_64, false),
+        SolveInputs { excludes: &[exclude("x")], ..inputs }.digest(),
     ];
     assert!(others.iter().all(|other| *other != base));
 }

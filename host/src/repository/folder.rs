@@ -12,7 +12,7 @@ use super::{Access, IndexCompression, IndexFile, RepositoryError, RepositoryProb
 use crate::{
     causes,
     digest::Sha256Digest,
-    rootfs::Deb,
+    rootfs::deb,
     store::{Bucket, Expected},
 };
 
@@ -86,9 +86,8 @@ pub(super) fn debian(access: &Access<'_>, repository: &Repository, path: &Path) 
 fn stanza(folder: &Path, below: &PathBuf) -> Result<String, RepositoryProblem> {
     let path = folder.join(below);
     let failed = |reason: String| RepositoryProblem::FolderPackage { path: path.display().to_string(), reason };
-    let deb = Deb::open(&path).map_err(|error| failed(causes::in_one_line(&error)))?;
-    let control = deb.control_file("control").ok_or_else(|| failed("it has no control file".to_owned()))?;
-    let control = std::str::from_utf8(control).map_err(|_| failed("its control file is not UTF-8".to_owned()))?;
+    let control = deb::read_control(&path).map_err(|error| failed(causes::in_one_line(&error)))?;
+    let control = std::str::from_utf8(&control).map_err(|_| failed("its control file is not UTF-8".to_owned()))?;
     let mut file = File::open(&path).map_err(|error| failed(error.to_string()))?;
     let size = file.metadata().map_err(|error| failed(error.to_string()))?.len();
     let sha256 = Sha256Digest::of_reader(&mut file).map_err(|error| failed(error.to_string()))?;

@@ -248,6 +248,7 @@ pub(crate) fn repository(server: &Server, keys: &[&Key]) -> Repository {
         require_metadata_signature: true,
         priority: 500,
         allow_packages: Vec::new(),
+        excludes: Vec::new(),
         upgrades: true,
         in_image: true,
         mirror_key: String::new(),

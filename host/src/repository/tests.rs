@@ -381,3 +381,27 @@ fn a_folder_of_the_host_is_a_repository_too() {
     repository.trusted = true;
     assert_eq!(read(&world, &repository).unwrap(), index(""));
 }
+
+#[test]
+fn packages_of_a_folder_are_described_by_their_control_files() {
+    let (mut world, key) = (World::new(), Key::new(DAY, None));
+    let folder = world.folder.path().join("packages");
+    std::fs::create_dir(&folder).unwrap();
+    let control = "Package: own\nVersion: 2:1.0-1\nArchitecture: all\nDepends: libc6\n";
+    let package = crate::rootfs::testing::write_deb(&folder, &[("control", control), ("postinst", "#!/bin/sh\n")], &[], &[]);
+    let mut repository = repository(&Server::start(), &[&key]);
+    repository.location = RepositoryLocation::Path(folder.clone());
+    world.offline();
+    let error = refresh(&world.access(), std::slice::from_ref(&repository), "amd64").unwrap_err();
+    assert!(matches!(&*error.problem, RepositoryProblem::UnsignedFolder { .. }), "{error:?}");
+    repository.trusted = true;
+    let text = read(&world, &repository).unwrap();
+    let size = std::fs::metadata(&package).unwrap().len();
+    let name = package.file_name().unwrap().to_str().unwrap();
+    assert!(text.starts_with(&format!("{control}Filename: {name}\nSize: {size}\nSHA256: ")), "{text}");
+    for (bytes, expected) in [(&b"!<arch>\n"[..], "it has no `control.tar`"), (b"", "it is shorter than any package")] {
+        std::fs::write(&package, bytes).unwrap();
+        let error = refresh(&world.access(), std::slice::from_ref(&repository), "amd64").unwrap_err();
+        assert!(error.problem.to_string().contains(expected), "{}", error.problem);
+    }
+}

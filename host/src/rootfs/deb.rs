@@ -192,6 +192,37 @@ impl Deb {
     }
 }
 
+/// Returns the file `control` of a package as its distribution has made it. Nothing else of it is decompressed.
+///
+/// # Errors
+/// Fails when it is not a package or has no such file, and when there is no room for its control archive.
+pub fn read_control(package: &Path) -> Result<Vec<u8>, DebError> {
+    const MEMBER: &str = "control.tar";
+    let io = |operation| move |source| DebError::Io { operation, path: package.to_owned(), source };
+    let not_a_deb = |reason: String| DebError::NotADeb { path: package.to_owned(), reason };
+    let file = HostFile::open(package).map_err(io("open"))?;
+    let members = members(&file).map_err(|reason| not_a_deb(reason.to_string()))?;
+    let member = members.iter().find(|member| member.name.starts_with(MEMBER.as_bytes()));
+    let member = member.ok_or_else(|| not_a_deb(format!("it has no `{MEMBER}`")))?;
+    let mut source = file.try_clone().map_err(io("read"))?;
+    source.seek(SeekFrom::Start(member.offset)).map_err(io("read"))?;
+    let mut reader = decoder(&member.name[MEMBER.len()..], source.take(member.size)).map_err(|reason| not_a_deb(reason.to_string()))?;
+    let mut plain = tempfile::NamedTempFile::new().map_err(io("decompress"))?;
+    let size = copy_limited(&mut reader, &mut plain, MAX_CONTROL).map_err(|(source, _)| io("decompress")(source))?;
+    let size = size.ok_or_else(|| not_a_deb("its control archive is too large".to_owned()))?;
+    let plain = HostFile::open(plain.path()).map_err(io("decompress"))?;
+    let entries = tar_read::read_table(&plain, 0, size);
+    let entries = entries.map_err(|source| DebError::Member { path: package.to_owned(), member: MEMBER, source })?;
+    let control = entries.iter().find_map(|entry| match entry.kind {
+        TarKind::File { offset, size } if matches!(&entry.path[..], b"./control" | b"control") => Some((offset, size)),
+        _ => None,
+    });
+    let (offset, size) = control.ok_or_else(|| not_a_deb("it has no control file".to_owned()))?;
+    let mut bytes = vec![0; size as usize];
+    plain.read_exact_at(&mut bytes, offset).map_err(io("read"))?;
+    Ok(bytes)
+}
+
 /// A member of an `ar` archive.
 struct Member {
     name: Vec<u8>,

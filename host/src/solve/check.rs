@@ -21,11 +21,10 @@ pub(super) fn check(universe: &Universe, selection: &Selection, packages: &[Pack
         }
     }
     for name in selection.names() {
-        let wanted = selection.candidate(universe, name);
         let Some(&package) = chosen.get(&name) else {
             return Err(format!("{} is asked for and not chosen", universe.name_text(name)));
         };
-        if selection.pins.contains_key(&name) && wanted != Some(package) {
+        if selection.pins.get(&name).is_some_and(|allowed| !allowed.contains(&package)) {
             return Err(format!("{} is chosen although another version is asked for", shown(universe, package)));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oic_config::spec::{Arch, PackageRequest, VersionPin};
+use oic_config::spec::{Arch, Exclude, PackageRequest, VersionPin, VersionRelation};
 
 use super::{BaseSet, DEFAULT_PRIORITY, IndexedRepository, PackageIndex, Solution, SolveError, SolveRequest, Universe, solve};
 
@@ -43,8 +43,16 @@ impl Scenario {
             component: String::new(),
             priority,
             allow_packages: allow.iter().map(|&glob| glob.to_owned()).collect(),
+            excludes: Vec::new(),
             index: Arc::new(index),
         });
+        self
+    }
+
+    /// Keeps packages of the last repository out.
+    pub(super) fn excludes(mut self, globs: &[&str]) -> Self {
+        let exclude = |(at, glob): (usize, &&str)| Exclude { glob: (*glob).to_owned(), origin: format!("excludes.yml:{}:5", at + 1) };
+        self.repositories.last_mut().expect("there is one").excludes = globs.iter().enumerate().map(exclude).collect();
         self
     }
 
@@ -62,12 +70,18 @@ impl Scenario {
         Universe::new(Arch::X86_64, self.repositories.clone()).expect("a small universe")
     }
 
-    /// Solves a list of requests: `name`, glob or `name=version`, separated by space.
+    /// Solves a list of requests: `name`, glob, `name=version`, `name>=version` or `name<version`, separated by space.
     pub(super) fn solve(&self, wanted: &str) -> Result<Solution, SolveError> {
         let packages = wanted.split_whitespace().enumerate().map(|(at, word)| {
             let (name, version) = match word.split_once('=') {
-                Some((name, version)) => (name, Some(VersionPin::Exact(version.to_owned()))),
-                None => (word, None),
+                Some((name, version)) => match name.strip_suffix('>') {
+                    Some(name) => (name, Some(VersionPin::Bound(VersionRelation::LaterOrEqual, version.to_owned()))),
+                    None => (name, Some(VersionPin::Exact(version.to_owned()))),
+                },
+                None => match word.split_once('<') {
+                    Some((name, version)) => (name, Some(VersionPin::Bound(VersionRelation::Earlier, version.to_owned()))),
+                    None => (word, None),
+                },
             };
             PackageRequest { name: name.to_owned(), version, origin: format!("template.yml:{}:5", at + 1) }
         });

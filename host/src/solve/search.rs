@@ -48,7 +48,7 @@ pub(super) fn search(
     let model = Model::new(universe, selection, favoured);
     let requirements = selection.names().map(|name| {
         let allowed = match selection.pins.get(&name) {
-            Some(&pin) => vec![pin],
+            Some(pins) => pins.clone(),
             None => universe.versions(name).to_vec(),
         };
         Requirement::from(model.version_set(name, allowed)).into()

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oic_config::spec::{PackageRequest, VersionPin};
+use oic_config::spec::{PackageRequest, VersionPin, VersionRelation};
 
 use super::{
     explain::{Conflict, Problem},
     glob,
     index::Priority,
+    relation::Comparison,
     solution::{BaseSet, SolveRequest},
     universe::{NameId, PackageId, Universe},
     version::{self, DebVersion},
@@ -23,8 +24,8 @@ pub(super) struct Selection {
     pub(super) requested: Vec<NameId>,
     /// The places of the requests of each name asked for.
     pub(super) places: BTreeMap<NameId, Vec<usize>>,
-    /// Versions asked for.
-    pub(super) pins: BTreeMap<NameId, PackageId>,
+    /// The versions that may be taken of names of which versions are asked for, the best first; never empty.
+    pub(super) pins: BTreeMap<NameId, Vec<PackageId>>,
 }
 
 impl Selection {
@@ -46,14 +47,20 @@ impl Selection {
 
     fn add(&mut self, universe: &Universe, request: &SolveRequest, at: usize, wanted: &PackageRequest) -> Result<(), Problem> {
         for name in matching_names(universe, wanted)? {
-            if let Some(VersionPin::Exact(version)) = &wanted.version {
-                let pin = pinned(universe, name, version).ok_or_else(|| Problem::unknown_version(universe, wanted, name, version))?;
-                let before =
-                    self.pins.insert(name, pin).filter(|&before| universe.record(before).version() != universe.record(pin).version());
-                if before.is_some() {
+            if let Some(pin) = &wanted.version {
+                let mut allowed = pinned(universe, name, pin);
+                if allowed.is_empty() {
+                    return Err(Problem::unknown_version(universe, wanted, name));
+                }
+                if let Some(before) = self.pins.get(&name) {
+                    let version = |id: &PackageId| universe.record(*id).version();
+                    allowed.retain(|id| before.iter().any(|other| version(other) == version(id)));
+                }
+                if allowed.is_empty() {
                     let origins = self.places.get(&name).into_iter().flatten().map(|&other| &request.packages[other]);
                     return Err(Problem::two_versions(universe, name, origins.chain([wanted])));
                 }
+                self.pins.insert(name, allowed);
             }
             let places = self.places.entry(name).or_default();
             if places.is_empty() {
@@ -66,7 +73,7 @@ impl Selection {
 
     /// Returns the version that is to be installed of a name, if that name is.
     pub(super) fn candidate(&self, universe: &Universe, name: NameId) -> Option<PackageId> {
-        self.pins.get(&name).copied().or_else(|| universe.candidate(name))
+        self.pins.get(&name).and_then(|allowed| allowed.first().copied()).or_else(|| universe.candidate(name))
     }
 
     /// Returns all names that are to be installed, those of the base set first.
@@ -110,8 +117,23 @@ fn matching_names(universe: &Universe, wanted: &PackageRequest) -> Result<Vec<Na
     }
 }
 
-/// Returns the package of a name that a version request means: that very version, or else the newest revision of that upstream version.
-fn pinned(universe: &Universe, name: NameId, version: &str) -> Option<PackageId> {
+/// Returns the packages of a name that a version request means, the best first.
+fn pinned(universe: &Universe, name: NameId, pin: &VersionPin) -> Vec<PackageId> {
+    let (comparison, bound) = match pin {
+        VersionPin::Exact(version) => return exactly(universe, name, version).into_iter().collect(),
+        VersionPin::Bound(VersionRelation::Earlier, version) => (Comparison::Earlier, version),
+        VersionPin::Bound(VersionRelation::EarlierOrEqual, version) => (Comparison::EarlierOrEqual, version),
+        VersionPin::Bound(VersionRelation::LaterOrEqual, version) => (Comparison::LaterOrEqual, version),
+        VersionPin::Bound(VersionRelation::Later, version) => (Comparison::Later, version),
+    };
+    let versions = universe.versions(name).iter().copied();
+    let mut allowed: Vec<_> = versions.filter(|&id| comparison.holds(universe.record(id).version(), bound)).collect();
+    allowed.sort_by(|&left, &right| universe.by_policy(left, right));
+    allowed
+}
+
+/// Returns the package of a name in that very version, or else in the newest revision of that upstream version.
+fn exactly(universe: &Universe, name: NameId, version: &str) -> Option<PackageId> {
     let versions = || universe.versions(name).iter().copied();
     let of = |id: PackageId| universe.record(id).version();
     let best = |left: &PackageId, right: &PackageId| {

@@ -221,14 +221,14 @@ fn unknown_requests_are_all_named_with_what_may_be_meant() {
         "nginx 1\n openssh-server 1\n alien 1; Architecture: arm64\n a-mta 1; Provides: mta\n b-mta 1; Provides: mta\n tool 2",
     )
     .repository("vendor", 500, &["vendor-*"], "agent 1");
-    insta::assert_snapshot!(scenario.answer("ngnix opensshserver alien agent mta nothing-* tool=3"), @r#"
+    insta::assert_snapshot!(scenario.answer("ngnix opensshserver alien agent mta nothing-* tool=3"), @r"
     no package is called `ngnix` (template.yml:1:5)
     no package is called `opensshserver` (template.yml:2:5)
     no package is called `alien` (template.yml:3:5)
     no package is called `agent` (template.yml:4:5)
     `mta` (template.yml:5:5) is not a package, and several packages provide it
     no package is called `nothing-*` (template.yml:6:5)
-    tool exists, but not in the version that `tool=3` (template.yml:7:5) asks for
+    tool exists, but not in the version that `tool = 3` (template.yml:7:5) asks for
     hint: did you mean `nginx`?
     hint: did you mean `openssh-server`?
     hint: it exists in repository main for arm64 only
@@ -236,7 +236,7 @@ fn unknown_requests_are_all_named_with_what_may_be_meant() {
     hint: ask for one of the packages that provide it: a-mta, b-mta
     hint: add the repository that has it under `packageRepositories`
     hint: ask for one of: 2 [main]
-    "#);
+    ");
 }
 
 #[test]
@@ -300,10 +300,10 @@ fn a_puzzle_without_a_solution_names_the_requests_that_make_it() {
 #[test]
 fn two_versions_of_one_package_are_refused() {
     let scenario = Scenario::new("tool 1").repository("new", 500, &[], "tool 2");
-    insta::assert_snapshot!(scenario.answer("tool=1 tool=2"), @r#"
-    different versions of tool are asked for: `tool=1` (template.yml:1:5) and `tool=2` (template.yml:2:5)
+    insta::assert_snapshot!(scenario.answer("tool=1 tool=2"), @r"
+    different versions of tool are asked for: `tool = 1` (template.yml:1:5) and `tool = 2` (template.yml:2:5)
     hint: ask for one version
-    "#);
+    ");
 }
 
 #[test]
@@ -376,4 +376,55 @@ mod properties {
             prop_assert_eq!(answer, scenario.answer(&wanted.join(" ")));
         }
     }
+}
+
+#[test]
+fn versions_are_asked_for_by_relation() {
+    let scenario = Scenario::new("tool 1-1\n tool 2-1\n tool 3-1; Depends: nowhere\n app 1; Depends: tool (<< 2)").repository(
+        "old",
+        600,
+        &[],
+        "tool 1-2",
+    );
+    assert_eq!(scenario.answer("tool"), "tool=1-2");
+    assert_eq!(scenario.answer("tool>=2"), "tool=2-1", "the newest cannot be installed");
+    assert_eq!(scenario.answer("tool<1-2"), "tool=1-1");
+    assert_eq!(scenario.answer("tool<3"), "tool=1-2", "priority first");
+    insta::assert_snapshot!(scenario.answer("tool>=4"), @r"
+    tool exists, but not in the version that `tool >= 4` (template.yml:1:5) asks for
+    hint: ask for one of: 1-2 [old], 3-1 [main], 2-1 [main], 1-1 [main]
+    ");
+    insta::assert_snapshot!(scenario.answer("app tool>=2"), @r"
+    `app` (template.yml:1:5) and `tool >= 2` (template.yml:2:5) cannot be installed together
+      app 1 [main] needs tool (<< 2)
+      tool 2-1 [main] is chosen, so tool 1-1 [main] cannot be
+      tool 2-1 [main] is chosen, so tool 1-2 [old] cannot be
+    ");
+    insta::assert_snapshot!(scenario.answer("tool>=2 to*l<2"), @r"
+    different versions of tool are asked for: `tool >= 2` (template.yml:1:5) and `to*l < 2` (template.yml:2:5)
+    hint: ask for one version
+    ");
+}
+
+#[test]
+fn what_is_excluded_is_not_taken_and_named_where_it_is_missed() {
+    let lines = "app 1; Depends: mta\n postfix 1; Provides: mta\n exim 1; Provides: mta\n web 1; Depends: lib (>= 2)\n lib 1";
+    let scenario = Scenario::new(lines).excludes(&["exim", "non*"]).repository("new", 500, &[], "lib 2").excludes(&["l?b"]);
+    assert_eq!(scenario.answer("app lib"), "app=1 lib=1 postfix=1");
+    insta::assert_snapshot!(scenario.answer("exim lib=2"), @r"
+    no package is called `exim` (template.yml:1:5)
+    lib exists, but not in the version that `lib = 2` (template.yml:2:5) asks for
+    hint: it exists in repository main, and `exim` of excludes (excludes.yml:1:5) keeps it out
+    hint: ask for one of: 1 [main]; lib 2 [new] is kept out by `l?b` of excludes (excludes.yml:1:5)
+    ");
+    insta::assert_snapshot!(scenario.answer("web"), @r"
+    `web` (template.yml:1:5) cannot be installed
+      web 1 [main] needs lib (>= 2)
+      there is only lib 1 [main]; lib 2 [new] is kept out by `l?b` of excludes (excludes.yml:1:5)
+    ");
+    insta::assert_snapshot!(Scenario::new(lines).excludes(&["postfix", "e*"]).answer("app"), @r"
+    `app` (template.yml:1:5) cannot be installed
+      app 1 [main] needs mta
+      no package is called mta or provides it; exim 1 [main] is kept out by `e*` of excludes (excludes.yml:2:5); postfix 1 [main] is kept out by `postfix` of excludes (excludes.yml:1:5)
+    ");
 }

@@ -3,7 +3,7 @@
 //! Owns the numbers of names and packages, the tables from names to packages and to providers, and the choice of a candidate:
 //!
 //! ```text
-//! PackageIndex…  --allowPackages, architecture-->  packages  --priority, then version, then order-->  candidates
+//! PackageIndex…  --allowPackages, excludes, architecture-->  packages  --priority, then version, then order-->  candidates
 //! ```
 //!
 //! # Invariants
@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use oic_config::spec::Arch;
+use oic_config::spec::{Arch, Exclude};
 
 pub(super) use super::numbers::{NameId, PackageId};
 use super::{
@@ -44,6 +44,8 @@ pub struct IndexedRepository {
     pub priority: i32,
     /// Only packages whose names match one of these globs are taken; empty: all.
     pub allow_packages: Vec<String>,
+    /// Packages whose names match one of these globs are not taken, even if they are allowed.
+    pub excludes: Vec<Exclude>,
     /// The packages.
     pub index: Arc<PackageIndex>,
 }
@@ -86,10 +88,8 @@ impl Universe {
         }
         let mut packages = Packages::default();
         for (number, (repository, name_map)) in repositories.iter().zip(&name_maps).enumerate() {
-            let allowed =
-                |name: &str| repository.allow_packages.is_empty() || repository.allow_packages.iter().any(|glob| glob::matches(glob, name));
             for (at, record) in repository.index.packages().enumerate() {
-                if matches_arch(&record, arch) && repository.priority >= 0 && allowed(record.name()) {
+                if refusal(repository, arch, &record).is_none() {
                     packages.push(Place { repository: number, at, name: name_map[record.name_id() as usize] })?;
                 }
             }
@@ -276,6 +276,33 @@ impl Universe {
             None => Some(self.record(provider.package).version()),
             Some(atom) => self.index(provider.package).constraint(atom).map(|(_, version)| version),
         }
+    }
+}
+
+/// Why a package of a repository does not exist for the solver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal<'a> {
+    /// Nothing is taken from the repository.
+    Priority,
+    /// It is for another architecture.
+    Architecture,
+    /// The names that are taken from the repository are listed, and this is none of them.
+    NotAllowed,
+    /// It is to be kept out.
+    Excluded(&'a Exclude),
+}
+
+/// Returns why a package is not taken, none if it is.
+pub(super) fn refusal<'a>(repository: &'a IndexedRepository, arch: Arch, record: &PackageRecord<'_>) -> Option<Refusal<'a>> {
+    let matches = |glob: &String| glob::matches(glob, record.name());
+    if repository.priority < 0 {
+        Some(Refusal::Priority)
+    } else if !matches_arch(record, arch) {
+        Some(Refusal::Architecture)
+    } else if !repository.allow_packages.is_empty() && !repository.allow_packages.iter().any(matches) {
+        Some(Refusal::NotAllowed)
+    } else {
+        repository.excludes.iter().find(|exclude| matches(&exclude.glob)).map(Refusal::Excluded)
     }
 }
 

@@ -1,16 +1,16 @@
 //! What goes wrong inside the builder VM. The package of the test is configured early, so that little has to run before.
 
 use insta::assert_snapshot;
-use oic_tests::{Tiny, Turn};
+use oic_tests::{Tiny, Turn, archive::Package, server::Manner};
 
-use crate::{World, archive::Package, server::Manner, sizes};
+use crate::{World, sizes};
 
 /// Builds with a package whose script fails. None, said aloud, where nothing can be built.
 fn build(test: &str, builder: &str, script: &'static str) -> Option<String> {
     if !Tiny::is_possible(test) {
         return None;
     }
-    let package = Package { name: "aaa-faulty", script };
+    let package = Package { name: "aaa-faulty", version: "1.0", script };
     let world = World::new(true, Manner::Good, &[package], builder, "  packages: [aaa-faulty]\n");
     let _turn = Turn::wait();
     let text = world.build();

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use insta::assert_snapshot;
-use oic_tests::{Tiny, program, redact, skip};
+use oic_tests::{Tiny, archive::Package, program, redact, server::Manner, skip};
 
-use crate::{World, archive::Package, server::Manner, sizes, stable};
+use crate::{World, sizes, stable};
 
 /// Partitions of given sizes.
 fn disk(esp: &str, root: &str) -> String {
@@ -86,7 +86,7 @@ fn run(mut command: Command) -> Option<std::process::Output> {
 
 #[test]
 fn a_cache_on_a_full_disk() {
-    let hello = Package { name: "hello", script: "#!/bin/sh\n" };
+    let hello = Package { name: "hello", version: "1.0", script: "#!/bin/sh\n" };
     let world = World::new(false, Manner::Good, &[hello], "", "  packages: [hello]\n");
     if let Some(text) = build_on_a_small_disk("a_cache_on_a_full_disk", &world.tiny, "small", "--cache-dir small") {
         assert_snapshot!(world.stable(&text), @"

@@ -6,17 +6,16 @@
 //! guest     what happens inside the builder VM
 //! ```
 
-mod archive;
 mod guest;
 mod host;
 mod network;
-mod server;
 
 use oic_config::spec::Arch;
-use oic_tests::{OwnRepository, Tiny};
-
-use archive::{Key, Package};
-use server::{Manner, Server};
+use oic_tests::{
+    OwnRepository, Tiny,
+    archive::{self, Key, Package},
+    server::{Manner, Server},
+};
 
 /// What is served, and a distribution that uses it.
 struct World {

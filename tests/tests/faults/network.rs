@@ -3,19 +3,21 @@
 use insta::assert_snapshot;
 use oic_config::spec::Arch;
 
-use crate::{
-    World, archive,
-    archive::{Key, Package},
+use oic_tests::{
+    Tiny,
+    archive::{self, Key, Package},
     server::{Manner, Server},
+    skip,
 };
-use oic_tests::{Tiny, skip};
 
-const HELLO: Package = Package { name: "hello", script: "#!/bin/sh\n" };
+use crate::World;
+
+const HELLO: Package = Package { name: "hello", version: "1.0", script: "#!/bin/sh\n" };
 /// What every image has: a kernel and what makes its initramfs.
-const LINUX: Package = Package { name: "linux", script: "#!/bin/sh\n" };
-const INITRAMFS: Package = Package { name: "initramfs-tools", script: "#!/bin/sh\n" };
+const LINUX: Package = Package { name: "linux", version: "1.0", script: "#!/bin/sh\n" };
+const INITRAMFS: Package = Package { name: "initramfs-tools", version: "1.0", script: "#!/bin/sh\n" };
 /// A package that no other test has in the store.
-const WRONG: Package = Package { name: "wrong-byte", script: "#!/bin/sh\n" };
+const WRONG: Package = Package { name: "wrong-byte", version: "1.0", script: "#!/bin/sh\n" };
 const PACKAGES: &str = "  packages: [hello]\n";
 
 #[test]

@@ -7,6 +7,7 @@
 //! grub      builds and boots, with swap and a second filesystem
 //! hybrid    builds, and boots with BIOS and with UEFI firmware
 //! diskless  container, WSL and initramfs images: opened by other programs, the initramfs booted
+//! mixed     packages of a folder and of a served repository beside the archive; what apt reads of it in the image
 //! layouts   with OIC_TESTS=all: MBR, Btrfs, XFS, a root that never changes: seen from outside and booted by the firmware that is found
 //! outputs   with OIC_TESTS=all: every format, twice to the same bytes, opened by other programs, looked into and compared
 //! layers    unchanged, another file, another package: what is used again, and the same bytes as without a cache
@@ -22,6 +23,7 @@ mod hybrid;
 mod layers;
 mod layouts;
 mod minimal;
+mod mixed;
 mod outputs;
 
 use std::{

@@ -42,6 +42,7 @@ fn universe(access: &Access<'_>, inputs: &SolveInputs<'_>, states: &[RepositoryS
             component: file.component.clone(),
             priority: repository.priority,
             allow_packages: repository.allow_packages.clone(),
+            excludes: inputs.excludes_of(repository),
             index: Arc::new(index::load(access, file, |text| PackageIndex::parse(text))?),
         })
     };

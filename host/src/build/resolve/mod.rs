@@ -230,7 +230,8 @@ fn image_inputs<'a>(spec: &'a ImageSpec, repositories: &'a [Repository]) -> Solv
         // What every installation has is for the template to say.
         Ecosystem::Rpm => "none",
     };
-    SolveInputs { arch: spec.target.arch, requests: &spec.system.packages, repositories, base, recommends: spec.system.weak_dependencies }
+    let oic_config::spec::System { packages, excludes, weak_dependencies, .. } = &spec.system;
+    SolveInputs { arch: spec.target.arch, requests: packages, excludes, repositories, base, recommends: *weak_dependencies }
 }
 
 /// Returns the lock's choice for an image without some repositories, if it has one that fits.
@@ -263,7 +264,7 @@ fn tool_requests(name: &str, packages: &[&str]) -> Vec<PackageRequest> {
 }
 
 fn tool_inputs<'a>(arch: Arch, requests: &'a [PackageRequest], repositories: &'a [Repository]) -> SolveInputs<'a> {
-    SolveInputs { arch, requests, repositories, base: "none", recommends: false }
+    SolveInputs { arch, requests, excludes: &[], repositories, base: "none", recommends: false }
 }
 
 /// Refuses what this version cannot resolve.

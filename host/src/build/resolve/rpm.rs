@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use oic_config::spec::{PackageRequest, Repository, VersionPin};
+use oic_config::spec::{PackageRequest, Repository};
 use rayon::prelude::*;
 
 use super::{Choice, ResolveError, check_keys, index, keys, lock_repository};
@@ -35,7 +35,7 @@ pub(super) fn choose(access: &Access<'_>, inputs: &SolveInputs<'_>, known: &[Loc
     let sources = rpm::refresh(access, inputs.repositories)?;
     check_keys(inputs.repositories, sources.iter().map(|source| &source.state), known)?;
     let mut indexed =
-        inputs.repositories.par_iter().zip(&sources).map(|pair| load(access, pair)).collect::<Result<Vec<_>, ResolveError>>()?;
+        inputs.repositories.par_iter().zip(&sources).map(|pair| load(access, inputs, pair)).collect::<Result<Vec<_>, ResolveError>>()?;
     let specs: Vec<_> = inputs.requests.iter().map(spec).collect();
     let mut universe = Universe::new(inputs.arch, indexed.clone())?;
     let wanted = universe.unknown_files(&specs);
@@ -53,7 +53,11 @@ pub(super) fn choose(access: &Access<'_>, inputs: &SolveInputs<'_>, known: &[Loc
     Ok(Choice { repositories, packages })
 }
 
-fn load(access: &Access<'_>, (repository, source): (&Repository, &RpmRepository)) -> Result<IndexedRepository, ResolveError> {
+fn load(
+    access: &Access<'_>,
+    inputs: &SolveInputs<'_>,
+    (repository, source): (&Repository, &RpmRepository),
+) -> Result<IndexedRepository, ResolveError> {
     let comps = source.groups.as_ref().map(|file| {
         let text = file.read(access.store)?;
         Comps::parse(text.as_slice()).map_err(|error| ResolveError::Parse { what: file.what.clone(), source: error.into() })
@@ -62,7 +66,7 @@ fn load(access: &Access<'_>, (repository, source): (&Repository, &RpmRepository)
         id: repository.id.clone(),
         priority: repository.priority,
         allow_packages: repository.allow_packages.clone(),
-        excludes: Vec::new(),
+        excludes: inputs.excludes_of(repository),
         index: Arc::new(index::load(access, &source.primary, |text| PackageIndex::parse(text))?),
         comps: comps.transpose()?.map(Arc::new),
         files: Vec::new(),
@@ -80,7 +84,7 @@ fn owners(access: &Access<'_>, source: &RpmRepository, wanted: &BTreeSet<String>
 fn spec(request: &PackageRequest) -> String {
     match &request.version {
         None => request.name.clone(),
-        Some(VersionPin::Exact(version)) => format!("{} = {version}", request.name),
+        Some(pin) => format!("{} {pin}", request.name),
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn count(tree: &RootTree) -> (u64, u64) {
             Kind::Symlink(target) if !is_inline(target.len() as u64) => vec![(0, 1)],
             Kind::Directory(names) => {
                 let children: Vec<Child<'_>> = children(names.keys().map(|name| (&name[..], ROOT, 1)), ROOT, ROOT);
-                match directory::inline(&children) {
+                match directory::inline(&children).filter(|_| entry.id != tree.root()) {
                     Some(_) => Vec::new(),
                     None => directory::blocks(&children).blocks.keys().map(|index| (*index, index + 1)).collect(),
                 }
@@ -289,7 +289,8 @@ fn device(inode: &mut [u8], major: u32, minor: u32) {
 
 fn write_directory(writer: &Writer<'_>, logs: &mut Logs, inode: &mut Inode<'_>, children: &[Child<'_>]) -> Result<(), F2fsError> {
     inode.bytes.put32(72, 1);
-    if let Some(entries) = directory::inline(children) {
+    // The kernel takes a root without a block of its own for damaged.
+    if let Some(entries) = directory::inline(children).filter(|_| inode.number != ROOT) {
         inode.bytes[3] = INLINE_ENTRIES;
         inode.bytes.put(INLINE, &entries);
         inode.bytes.put64(16, INLINE_LIMIT);

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A log is written from the first block of a segment on, and takes the next free segment when that is full: nothing is ever
-//! moved or removed here, so that there is nothing to clean. Small files, links and directories are in their inodes; extended
+//! moved or removed here, so that there is nothing to clean. Small files, links and directories but the root are in their inodes; extended
 //! attributes are in a block of their own. No feature is switched on, which every kernel since 3.8 and GRUB since 2.04 read.
 //!
 //! Nothing depends on the host: the same tree, identity and size give the same bytes. Structures and their names are those of

@@ -15,14 +15,18 @@ pub(in crate::solve) use similar::likest;
 
 use std::fmt;
 
-use oic_config::spec::{PackageRequest, VersionPin};
+use oic_config::spec::{Exclude, PackageRequest};
 
 pub(super) use reason::explain;
 
 use super::{
     error::write_problems,
-    universe::{NameId, PackageId, Universe},
+    index::RelationKind,
+    universe::{NameId, PackageId, Refusal, Universe, refusal},
 };
+
+/// How many packages are shown that excludes keep out.
+const MAX_KEPT_OUT: usize = 3;
 
 /// Why the requests cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub enum Problem {
         name: String,
         /// Versions that exist, with their repositories.
         versions: Vec<String>,
+        /// What is kept out on purpose.
+        excluded: Vec<String>,
     },
     /// Several packages provide the name, and none has it.
     OnlyVirtual {
@@ -89,10 +95,14 @@ pub enum Problem {
 impl Asked {
     fn new(request: &PackageRequest) -> Self {
         let version = match &request.version {
-            Some(VersionPin::Exact(version)) => format!("={version}"),
+            Some(pin) => format!(" {pin}"),
             None => String::new(),
         };
         Self { request: format!("{}{version}", request.name), origin: request.origin.clone() }
+    }
+
+    fn name(&self) -> &str {
+        self.request.split(' ').next().unwrap_or_default()
     }
 }
 
@@ -110,7 +120,7 @@ impl Conflict {
     /// Returns the names that no package has, so that the caller can look for them where the solver does not.
     pub fn unknown_names(&self) -> impl Iterator<Item = &str> {
         self.problems.iter().filter_map(|problem| match problem {
-            Problem::UnknownName { asked, .. } => Some(asked.request.split('=').next().unwrap_or_default()),
+            Problem::UnknownName { asked, .. } => Some(asked.name()),
             _ => None,
         })
     }
@@ -119,7 +129,7 @@ impl Conflict {
     pub fn note_elsewhere(&mut self, name: &str, place: &str) {
         for problem in &mut self.problems {
             if let Problem::UnknownName { asked, elsewhere, .. } = problem
-                && asked.request.split('=').next() == Some(name)
+                && asked.name() == name
             {
                 elsewhere.push(place.to_owned());
             }
@@ -144,13 +154,14 @@ impl Problem {
         }
     }
 
-    pub(super) fn unknown_version(universe: &Universe, wanted: &PackageRequest, name: NameId, _version: &str) -> Self {
+    pub(super) fn unknown_version(universe: &Universe, wanted: &PackageRequest, name: NameId) -> Self {
         let mut versions = universe.versions(name).to_vec();
         versions.sort_by(|&left, &right| universe.by_policy(left, right));
         let shown = |id: PackageId| format!("{} [{}]", universe.record(id).version(), universe.repository(id).id);
         let mut versions: Vec<_> = versions.into_iter().map(shown).collect();
         versions.dedup();
-        Self::UnknownVersion { asked: Asked::new(wanted), name: universe.name_text(name).to_owned(), versions }
+        let name = universe.name_text(name).to_owned();
+        Self::UnknownVersion { asked: Asked::new(wanted), excluded: kept_out(universe, &name), name, versions }
     }
 
     pub(super) fn only_virtual(universe: &Universe, wanted: &PackageRequest, providers: &[NameId]) -> Self {
@@ -168,7 +179,10 @@ impl Problem {
             Self::UnknownName { elsewhere, .. } if !elsewhere.is_empty() => Some(format!("it exists in {}", elsewhere.join("; "))),
             Self::UnknownName { similar, .. } if !similar.is_empty() => Some(format!("did you mean {}?", quoted(similar))),
             Self::UnknownName { .. } => Some("add the repository that has it under `packageRepositories`".to_owned()),
-            Self::UnknownVersion { versions, .. } => Some(format!("ask for one of: {}", versions.join(", "))),
+            Self::UnknownVersion { versions, excluded, .. } => {
+                let there = format!("ask for one of: {}", versions.join(", "));
+                Some(excluded.iter().fold(there, |text, excluded| format!("{text}; {excluded}")))
+            }
             Self::OnlyVirtual { providers, .. } => Some(format!("ask for one of the packages that provide it: {}", providers.join(", "))),
             Self::TwoVersions { .. } => Some("ask for one version".to_owned()),
             Self::Impossible { .. } => None,
@@ -185,21 +199,43 @@ fn quoted(names: &[String]) -> String {
 fn excluded_places(universe: &Universe, name: &str) -> Vec<String> {
     let mut places = Vec::new();
     for repository in universe.repositories() {
-        let found: Vec<_> = repository.index.packages().filter(|record| record.name() == name).collect();
-        let Some(record) = found.first() else {
+        let found = repository.index.packages().find(|record| record.name() == name);
+        let Some((record, refusal)) = found.and_then(|record| Some((record, refusal(repository, universe.arch(), &record)?))) else {
             continue;
         };
-        places.push(if repository.priority < 0 {
-            format!("repository {}, whose priority {} forbids it", repository.id, repository.priority)
-        } else if record.architecture() != "all" && record.architecture() != universe.arch().deb_name() {
-            format!("repository {} for {} only", repository.id, record.architecture())
-        } else {
-            format!("repository {}, whose allowPackages does not name it", repository.id)
+        places.push(match refusal {
+            Refusal::Priority => format!("repository {}, whose priority {} forbids it", repository.id, repository.priority),
+            Refusal::Architecture => format!("repository {} for {} only", repository.id, record.architecture()),
+            Refusal::NotAllowed => format!("repository {}, whose allowPackages does not name it", repository.id),
+            Refusal::Excluded(exclude) => {
+                format!("repository {}, and `{}` of excludes ({}) keeps it out", repository.id, exclude.glob, exclude.origin)
+            }
         });
     }
     places.sort();
     places.dedup();
     places
+}
+
+/// Returns what `excludes` keep out of packages that are called so or provide it.
+fn kept_out(universe: &Universe, name: &str) -> Vec<String> {
+    let mut kept_out = Vec::new();
+    for repository in universe.repositories().iter().filter(|repository| !repository.excludes.is_empty()) {
+        for record in repository.index.packages() {
+            let provides = || record.relations().any(|(kind, what, _)| kind == RelationKind::Provides && what.name == name);
+            if let Some(Refusal::Excluded(exclude)) = refusal(repository, universe.arch(), &record)
+                && (record.name() == name || provides())
+            {
+                let Exclude { glob, origin } = exclude;
+                let package = format!("{} {} [{}]", record.name(), record.version(), repository.id);
+                kept_out.push(format!("{package} is kept out by `{glob}` of excludes ({origin})"));
+            }
+        }
+    }
+    kept_out.sort();
+    kept_out.dedup();
+    kept_out.truncate(MAX_KEPT_OUT);
+    kept_out
 }
 
 impl fmt::Display for Conflict {

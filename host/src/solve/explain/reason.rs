@@ -70,7 +70,7 @@ impl<'a> Reasons<'a> {
 
     /// Returns the versions that may be taken of a name that is asked for.
     fn allowed(&self, name: NameId) -> Vec<PackageId> {
-        self.selection.pins.get(&name).map_or_else(|| self.universe.versions(name).to_vec(), |&pin| vec![pin])
+        self.selection.pins.get(&name).cloned().unwrap_or_else(|| self.universe.versions(name).to_vec())
     }
 
     /// Finds a request that lacks something whatever is chosen: marks, to a fixed point, the packages that cannot be installed anywhere.
@@ -127,10 +127,14 @@ impl<'a> Reasons<'a> {
         let tell = |atom: &Atom| {
             let name = universe.atom_name(of, atom);
             let versions: Vec<_> = universe.versions(name).iter().map(|&id| self.shown(id)).collect();
-            match &versions[..] {
+            let there = match &versions[..] {
                 [] if universe.providers(name).is_empty() => format!("no package is called {} or provides it", universe.name_text(name)),
                 [] => format!("{} is only provided in other versions or none", universe.name_text(name)),
                 versions => format!("there is only {}", versions.join(", ")),
+            };
+            match &super::kept_out(universe, universe.name_text(name))[..] {
+                [] => there,
+                excluded => format!("{there}; {}", excluded.join("; ")),
             }
         };
         group.iter().map(tell).collect()
@@ -307,7 +311,7 @@ impl<'a> Reasons<'a> {
                         .pins
                         .iter()
                         .filter(|(other, _)| **other != name && names.contains(other))
-                        .map(|(&n, &p)| (n, p))
+                        .map(|(&name, pins)| (name, pins.clone()))
                         .collect(),
                 };
                 if search::search(self.universe, &fewer, &[], &[]) == Err(NoSolution::Impossible) {

@@ -5,14 +5,16 @@ use std::{
     fmt,
 };
 
+use oic_config::spec::Exclude;
+
 use super::{
     condition::{Conditions, Literal, Normal, literal, package},
     dependency::Capability,
-    index::RelationKind,
+    index::{PackageRecord, RelationKind},
     rules::{RuleId, Rules},
     select::{Selection, Wanted},
     solution::SolveRequest,
-    universe::{PackageId, Universe},
+    universe::{PackageId, Refusal, Universe, refusal},
 };
 use crate::solve::{error::write_problems, explain::likest};
 
@@ -112,8 +114,9 @@ impl Problem {
             (!names.is_empty()).then(|| format!("perhaps {} is meant", quoted.join(" or ")))
         };
         match self {
-            Self::Unknown { versions, similar, .. } => {
+            Self::Unknown { versions, similar, excluded, .. } => {
                 let exists = (!versions.is_empty()).then(|| format!("there is {}", versions.join(", ")));
+                let exists = exists.map(|text| excluded.iter().fold(text, |text, excluded| format!("{text}; {excluded}")));
                 exists.into_iter().chain(meant(similar)).collect()
             }
             Self::UnknownGroup { similar, .. } => meant(similar).into_iter().collect(),
@@ -131,23 +134,35 @@ fn plain_name<'a>(universe: &Universe, spec: &'a str) -> &'a str {
     std::iter::once(spec).chain(candidates.into_iter().rev()).find(exists).unwrap_or(spec)
 }
 
-/// Returns where packages of a name are and why they are not taken.
+/// Returns where packages are that offer a name and are not taken, and why; where some are taken, only those that are kept out on purpose.
 fn excluded_places(universe: &Universe, name: &str) -> Vec<String> {
-    if universe.find_name(name).is_some_and(|name| !universe.versions(name).is_empty()) {
-        return Vec::new();
-    }
+    let is_there = !universe.providers(&Capability::any(name)).is_empty();
     let mut places = BTreeSet::new();
     for repository in universe.repositories() {
-        for record in repository.index.packages().filter(|record| record.name() == name) {
-            let arch = record.architecture();
-            places.insert(if arch != "noarch" && arch != universe.arch().name() {
-                format!("repository {} has it for {arch} only", repository.id)
-            } else {
-                format!("repository {} has it, but its allowPackages or excludes keep it out", repository.id)
+        let offers = |record: &PackageRecord<'_>| {
+            record.name() == name || record.relations().any(|(kind, offer)| kind.is_offer() && offer.name == name)
+        };
+        for record in repository.index.packages() {
+            let Some(refusal) = refusal(repository, universe.arch(), &record) else { continue };
+            if (is_there && !matches!(refusal, Refusal::Excluded(_))) || !offers(&record) {
+                continue;
+            }
+            let what = if record.name() == name { "it" } else { record.name() };
+            places.insert(match refusal {
+                Refusal::Architecture => format!("repository {} has {what} for {} only", repository.id, record.architecture()),
+                Refusal::NotAllowed => format!("repository {} has {what}, but its allowPackages does not name it", repository.id),
+                Refusal::Excluded(Exclude { glob, origin }) => {
+                    let version = if is_there { format!(" in version {}", without_epoch(record.evr_text())) } else { String::new() };
+                    format!("repository {} has {what}{version}, but `{glob}` of excludes ({origin}) keeps it out", repository.id)
+                }
             });
         }
     }
-    places.into_iter().collect()
+    places.into_iter().take(MAX_LISTED).collect()
+}
+
+fn without_epoch(evr: &str) -> &str {
+    evr.strip_prefix("0:").unwrap_or(evr)
 }
 
 /// Explains why rules, none of them learnt, contradict each other.
@@ -324,9 +339,9 @@ fn has_clause(normal: Option<Normal>, others: &[Literal], of: PackageId) -> bool
 /// Tells what there is instead of something that nothing provides.
 fn what_there_is(universe: &Universe, capability: &Capability<'_>) -> String {
     let any = universe.providers(&Capability::any(capability.name));
+    let excluded = excluded_places(universe, capability.name);
+    let why = if excluded.is_empty() { String::new() } else { format!(" ({})", excluded.join("; ")) };
     if any.is_empty() {
-        let excluded = excluded_places(universe, capability.name);
-        let why = if excluded.is_empty() { String::new() } else { format!(" ({})", excluded.join("; ")) };
         return format!("nothing provides that{why}");
     }
     let mut offered = BTreeSet::new();
@@ -338,7 +353,7 @@ fn what_there_is(universe: &Universe, capability: &Capability<'_>) -> String {
         }
     }
     let offered: Vec<_> = offered.into_iter().take(MAX_LISTED).collect();
-    format!("there is only {}", offered.join(", "))
+    format!("there is only {}{why}", offered.join(", "))
 }
 
 impl fmt::Display for Conflict {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use flate2::read::GzDecoder;
-use oic_config::spec::Arch;
+use oic_config::spec::{Arch, Exclude};
 use serde_json::Value;
 
 use proptest::prelude::*;
@@ -174,11 +174,63 @@ fn repositories_are_limited_and_ranked() {
     repositories[1].priority = 10;
     let ranked = Universe::new(Arch::X86_64, repositories.clone()).unwrap();
     assert_eq!(names(&solve(&ranked, &request(&["a", "b"])).unwrap()), ["a-1-1", "b-1-1"]);
-    repositories[0].excludes = vec!["b-1-*".to_owned(), "a.src".to_owned()];
+    let exclude = |glob: &str| Exclude { glob: glob.to_owned(), origin: "template.yml:7:3".to_owned() };
+    repositories[0].excludes = vec![exclude("b-1-*"), exclude("a.src")];
     let excluded = Universe::new(Arch::X86_64, repositories).unwrap();
     assert_eq!(names(&solve(&excluded, &request(&["a", "b"])).unwrap()), ["a-1-1", "b-2-1"]);
-    let told = solve(&excluded, &request(&["b-1"])).unwrap_err().to_string();
-    assert_eq!(told, "b-1 does not exist in this version");
+    let told = |spec: &str| {
+        let SolveError::Conflict(conflict) = solve(&excluded, &request(&[spec])).unwrap_err() else { panic!("{spec} is kept out") };
+        std::iter::once(conflict.to_string()).chain(conflict.hints()).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(told("b-1"), @r"
+    b-1 does not exist in this version
+    there is b-2-1.noarch; repository base has it in version 1-1, but `b-1-*` of excludes (template.yml:7:3) keeps it out
+    ");
+}
+
+#[test]
+fn what_is_excluded_is_named_where_it_is_missed() {
+    let all = small(
+        "=Pkg: app 1 1 noarch\n=Req: libx.so.1\n=Pkg: libx 1 1 noarch\n=Prv: libx.so.1\n=Pkg: tool 1 1 noarch\n=Req: libx >= 2\n=Pkg: libx 2 1 noarch
+        =Pkg: web 1 1 noarch\n=Req: server\n=Pkg: one 1 1 noarch\n=Prv: server\n=Pkg: two 1 1 noarch\n=Prv: server",
+    );
+    let mut repositories = all.repositories().to_vec();
+    let exclude = |glob: &str| repositories[0].excludes.push(Exclude { glob: glob.to_owned(), origin: "template.yml:7:3".to_owned() });
+    ["one", "libx-2-*"].into_iter().for_each(exclude);
+    let universe = Universe::new(Arch::X86_64, repositories.clone()).unwrap();
+    assert_eq!(names(&solve(&universe, &request(&["web", "app"])).unwrap()), ["app-1-1", "libx-1-1", "two-1-1", "web-1-1"]);
+    insta::assert_snapshot!(solve(&universe, &request(&["tool"])).unwrap_err(), @r"
+    tool cannot be installed
+      tool-1-1.noarch requires libx >= 2, and there is only libx = 1-1 (repository test has it in version 2-1, but `libx-2-*` of excludes (template.yml:7:3) keeps it out)
+    ");
+    repositories[0].excludes[1].glob = "libx".to_owned();
+    let universe = Universe::new(Arch::X86_64, repositories).unwrap();
+    insta::assert_snapshot!(solve(&universe, &request(&["app"])).unwrap_err(), @r"
+    app cannot be installed
+      app-1-1.noarch requires libx.so.1, and nothing provides that (repository test has libx, but `libx` of excludes (template.yml:7:3) keeps it out)
+    ");
+    insta::assert_snapshot!(solve(&universe, &request(&["libx"])).unwrap_err(), @"libx cannot be taken: repository test has it, but `libx` of excludes (template.yml:7:3) keeps it out");
+}
+
+#[test]
+fn versions_are_asked_for_by_relation() {
+    let universe = small("=Pkg: a 1 1 noarch\n=Pkg: a 2 1 noarch\n=Pkg: a 2 2 noarch\n=Pkg: a 3 1 noarch\n=Req: nowhere");
+    for (spec, expected) in [
+        ("a", "a-2-2"),
+        ("a < 2", "a-1-1"),
+        ("a <= 2", "a-2-2"),
+        ("a <= 2-1", "a-2-1"),
+        ("a >= 2", "a-2-2"),
+        ("a > 1", "a-2-2"),
+        ("a >= 1-1", "a-2-2"),
+    ] {
+        assert_eq!(names(&solve(&universe, &request(&[spec])).unwrap()), [expected], "{spec}");
+    }
+    insta::assert_snapshot!(solve(&universe, &request(&["a > 2"])).unwrap_err(), @r"
+    a > 2 cannot be installed
+      a-3-1.noarch requires nowhere, and nothing provides that
+    ");
+    insta::assert_snapshot!(solve(&universe, &request(&["a > 3"])).unwrap_err(), @"a > 3 does not exist in this version");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use oic_config::spec::Arch;
+use oic_config::spec::{Arch, Exclude};
 
 use super::{
     comps::Comps,
@@ -46,7 +46,7 @@ pub struct IndexedRepository {
     /// Only packages that one of these globs matches are taken; empty: all. A glob is compared with the name, `NAME.ARCH` and the NEVRA.
     pub allow_packages: Vec<String>,
     /// Packages that one of these globs matches are not taken, even if they are allowed.
-    pub excludes: Vec<String>,
+    pub excludes: Vec<Exclude>,
     /// The packages.
     pub index: Arc<PackageIndex>,
     /// Groups, if the repository has any.
@@ -90,7 +90,7 @@ impl Universe {
             let index = &repository.index;
             let map = number_names(index.names(), &mut names, |name| name)?;
             let mut by_checksum: HashMap<&str, PackageId> = HashMap::new();
-            for (at, record) in index.packages().enumerate().filter(|(_, record)| is_taken(repository, arch, record)) {
+            for (at, record) in index.packages().enumerate().filter(|(_, record)| refusal(repository, arch, record).is_none()) {
                 let id = packages.push(Place { repository: number, at, name: map[record.name_id() as usize] })?;
                 if !repository.files.is_empty() {
                     by_checksum.insert(record.checksum().1, id);
@@ -298,18 +298,32 @@ impl Universe {
     }
 }
 
-/// Returns whether a package may be chosen.
-fn is_taken(repository: &IndexedRepository, arch: Arch, record: &PackageRecord<'_>) -> bool {
+/// Why a package of a repository does not exist for the solver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal<'a> {
+    /// It is for another architecture.
+    Architecture,
+    /// The packages that are taken from the repository are listed, and this is none of them.
+    NotAllowed,
+    /// It is to be kept out.
+    Excluded(&'a Exclude),
+}
+
+/// Returns why a package may not be chosen, none if it may.
+pub(super) fn refusal<'a>(repository: &'a IndexedRepository, arch: Arch, record: &PackageRecord<'_>) -> Option<Refusal<'a>> {
     let architecture = record.architecture();
-    let matches = |globs: &[String]| {
-        globs.iter().any(|glob| {
-            glob::matches(glob, record.name())
-                || (glob.contains(['.', '*', '?', '['])
-                    && (glob::matches(glob, &format!("{}.{architecture}", record.name())) || is_nevra(glob, record)))
-        })
+    let matches = |glob: &String| {
+        glob::matches(glob, record.name())
+            || (glob.contains(['.', '*', '?', '['])
+                && (glob::matches(glob, &format!("{}.{architecture}", record.name())) || is_nevra(glob, record)))
     };
-    let right_arch = architecture == "noarch" || architecture == arch.name();
-    right_arch && (repository.allow_packages.is_empty() || matches(&repository.allow_packages)) && !matches(&repository.excludes)
+    if architecture != "noarch" && architecture != arch.name() {
+        Some(Refusal::Architecture)
+    } else if !repository.allow_packages.is_empty() && !repository.allow_packages.iter().any(matches) {
+        Some(Refusal::NotAllowed)
+    } else {
+        repository.excludes.iter().find(|exclude| matches(&exclude.glob)).map(Refusal::Excluded)
+    }
 }
 
 /// Returns whether a glob matches a package's full name, with the epoch or, if that is 0, without.

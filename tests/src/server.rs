@@ -2,14 +2,16 @@
 
 use std::{
     collections::HashMap,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 /// How it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub enum Manner {
     /// Every file as it is.
     Good,
     /// Cuts every connection after its request.
@@ -20,7 +22,7 @@ pub(crate) enum Manner {
 
 /// A server on a port of its own; it ends with the test program.
 #[derive(Debug, Clone)]
-pub(crate) struct Server {
+pub struct Server {
     port: u16,
     manner: Manner,
     files: Arc<Mutex<HashMap<String, Vec<u8>>>>,
@@ -28,7 +30,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts one.
-    pub(crate) fn start(manner: Manner) -> Self {
+    ///
+    /// # Panics
+    /// Panics when no local port is free.
+    #[must_use]
+    pub fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a local port is free");
         let server = Self { port: listener.local_addr().expect("a bound socket has an address").port(), manner, files: Arc::default() };
         let accepting = server.clone();
@@ -43,12 +49,29 @@ impl Server {
     }
 
     /// Serves a file.
-    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
+    pub fn put(&self, path: &str, bytes: &[u8]) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), bytes.to_owned());
     }
 
+    /// Serves all files of a folder and those below it, under its path.
+    ///
+    /// # Panics
+    /// Panics when the folder cannot be read.
+    pub fn put_folder(&self, path: &str, folder: &Path) {
+        for entry in fs::read_dir(folder).expect("the folder can be read") {
+            let entry = entry.expect("the folder can be read");
+            let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                self.put_folder(&below, &entry.path());
+            } else {
+                self.put(&below, &fs::read(entry.path()).expect("the file can be read"));
+            }
+        }
+    }
+
     /// Returns host and port.
-    pub(crate) fn address(&self) -> String {
+    #[must_use]
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 

@@ -5,12 +5,17 @@
 //! Azure Linux 3       the defaults that the program has for it, on packages of the same names
 //!                     and with shim and GRUB where its packages have them
 //! aarch64             the test distribution, built and booted as a foreign architecture
+//! mixed               several repositories, and what the image lists of them
+//! variants            broken repositories
 //! disks               with OIC_TESTS=all: an MBR with GRUB on BIOS and XFS; Btrfs with plain entries of systemd-boot; GRUB on XFS
 //! faults              what rpm only warns of, and what it does not look at
 //! ```
 //!
 //! What this proves is said in `docs/rpm.md`: nothing in these packages is Azure Linux'. The tests need a mirror of Debian and what
 //! makes RPM repositories; what is missing is said. Where guests are emulated, all of them take some 7 minutes.
+
+mod mixed;
+mod variants;
 
 use std::path::{Path, PathBuf};
 

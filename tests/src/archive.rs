@@ -1,4 +1,4 @@
-//! A small signed repository of packages made here.
+//! Debian packages that are made here of nothing, and a small signed repository of them.
 
 use std::io::Write as _;
 
@@ -15,17 +15,32 @@ use sha2::{Digest as _, Sha256};
 use crate::server::Server;
 
 /// A signing key.
-pub(crate) struct Key(Cert);
+#[derive(Debug)]
+pub struct Key(Cert);
+
+impl Default for Key {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Key {
     /// Makes one.
-    pub(crate) fn new() -> Self {
+    ///
+    /// # Panics
+    /// Panics when none can be made.
+    #[must_use]
+    pub fn new() -> Self {
         let (cert, _) = CertBuilder::new().add_userid("Test Archive").add_signing_subkey().generate().expect("keys can be made");
         Self(cert)
     }
 
     /// Returns the public part as a key file.
-    pub(crate) fn public(&self) -> Vec<u8> {
+    ///
+    /// # Panics
+    /// Panics when it cannot be written.
+    #[must_use]
+    pub fn public(&self) -> Vec<u8> {
         self.0.armored().to_vec().expect("a key can be written")
     }
 
@@ -45,15 +60,20 @@ impl Key {
 
 /// A package.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Package {
+pub struct Package {
     /// Its name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
     /// Its `postinst`.
-    pub(crate) script: &'static str,
+    pub script: &'static str,
 }
 
 /// Puts a repository at `/debian` of a server. `release` is more lines of its Release file.
-pub(crate) fn put(server: &Server, key: &Key, arch: &str, release: &str, packages: &[Package]) {
+///
+/// # Panics
+/// Panics when the key does not sign.
+pub fn put(server: &Server, key: &Key, arch: &str, release: &str, packages: &[Package]) {
     let mut index = String::new();
     for package in packages {
         let (control, bytes) = deb(package);
@@ -80,10 +100,14 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// Returns the control fields and the file of a package.
-fn deb(package: &Package) -> (String, Vec<u8>) {
+///
+/// # Panics
+/// Panics when memory cannot be compressed.
+#[must_use]
+pub fn deb(package: &Package) -> (String, Vec<u8>) {
     let control = format!(
-        "Package: {}\nVersion: 1.0\nArchitecture: all\nMaintainer: Test <test@example.org>\nInstalled-Size: 1\nDescription: test\n",
-        package.name
+        "Package: {}\nVersion: {}\nArchitecture: all\nMaintainer: Test <test@example.org>\nInstalled-Size: 1\nDescription: test\n",
+        package.name, package.version
     );
     let meta = tar(&[("./control", control.as_bytes(), 0o644), ("./postinst", package.script.as_bytes(), 0o755)]);
     let doc = format!("./usr/share/doc/{}/copyright", package.name);

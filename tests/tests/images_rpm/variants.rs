@@ -1,9 +1,13 @@
 //! A whole repository made by rpmbuild, rpmsign, createrepo_c and gpg, and broken variants of it.
 //!
-//! `OIC_TEST_RPM_VARIANTS` names a folder that has the good repository as `good` and the broken ones of `mutate.sh` beside it. Without
-//! it the test is skipped, and says so.
+//! The variants are those of `mutate.sh`; nothing is built, no virtual machine starts.
 
-use std::{collections::BTreeMap, error::Error, path::Path, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    path::Path,
+    sync::Mutex,
+};
 
 use oic::{
     build::{
@@ -20,6 +24,8 @@ use oic_config::{
     LoadRequest,
     spec::{Ecosystem, ImageSpec, PackageRequest, Repository, RepositoryFormat, RepositoryKey, RepositoryLocation},
 };
+
+use oic_tests::TestOs;
 
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);
@@ -49,6 +55,7 @@ fn spec(folder: &Path, key: &Path) -> ImageSpec {
         require_metadata_signature: true,
         priority: 99,
         allow_packages: Vec::new(),
+        excludes: Vec::new(),
         upgrades: true,
         in_image: true,
         mirror_key: String::new(),
@@ -83,15 +90,14 @@ fn outcome(spec: &ImageSpec) -> Result<usize, String> {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test is told of its input")]
 fn every_broken_variant_is_refused_for_its_reason() {
-    let Some(folder) = std::env::var_os("OIC_TEST_RPM_VARIANTS") else {
-        eprintln!("skipped: OIC_TEST_RPM_VARIANTS is not set");
-        return;
-    };
-    let folder = Path::new(&folder);
-    let key = folder.join("good/RPM-GPG-KEY-testos");
-    assert!(outcome(&spec(&folder.join("good"), &key)).unwrap() > 5);
+    let test = "images_rpm::variants::every_broken_variant_is_refused_for_its_reason";
+    let Some(testos) = TestOs::obtain(test, "x86_64", Path::new(env!("CARGO_TARGET_TMPDIR"))) else { return };
+    // On the file system of the repository: the variants are hard links where they are not broken.
+    let folder = tempfile::Builder::new().prefix("variants-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    testos.break_into(folder.path());
+    let key = testos.repository().join("RPM-GPG-KEY-testos");
+    assert!(outcome(&spec(&testos.repository(), &key)).unwrap() > 5);
     let variants = [
         ("badrepomd", "does not fit its content"),
         ("nosigrepomd", "it is not signed; a signature by one of these keys is expected"),
@@ -102,9 +108,11 @@ fn every_broken_variant_is_refused_for_its_reason() {
         ("wrongkey", "which is none of this repository's keys"),
         ("wrongmdkey", "which is none of this repository's keys"),
     ];
+    let made = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let made: BTreeSet<String> = made.filter(|name| !name.starts_with('.')).collect();
+    assert_eq!(made, variants.iter().map(|(name, _)| (*name).to_owned()).collect(), "each variant has its reason here");
     for (variant, expected) in variants {
-        let found = outcome(&spec(&folder.join(variant), &key)).unwrap_err();
-        eprintln!("{variant}: {found}");
+        let found = outcome(&spec(&folder.path().join(variant), &key)).unwrap_err();
         assert!(found.contains(expected), "{variant}: {found}");
     }
 }
