@@ -1,6 +1,9 @@
 //! What a VM is made of, as the caller wants it. Pure data; [`crate::backend`] turns it into a command line.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use crate::{GuestArch, Machine};
 
@@ -87,6 +90,15 @@ impl VmConfig {
             BootSource::Firmware { .. } | BootSource::Initramfs { .. } => self.machine().cpus.max(2),
         };
         self.cpus.unwrap_or(usual)
+    }
+
+    /// Returns the kernel if QEMU keeps its whole file in memory although nothing needs it once the guest has booted: an ELF file is
+    /// mapped for good, an `Image` copied into the guest.
+    pub(crate) fn kernel_to_release(&self) -> Option<&Path> {
+        match &self.boot {
+            BootSource::Kernel { kernel, .. } if self.arch == GuestArch::X86_64 => Some(kernel),
+            BootSource::Kernel { .. } | BootSource::Initramfs { .. } | BootSource::Firmware(_) => None,
+        }
     }
 }
 

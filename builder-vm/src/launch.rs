@@ -20,7 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FallocateFlags, MemfdFlags, fallocate, fstat, memfd_create},
+};
 
 use crate::{
     BootSource, Cancel, Console, ConsoleOutput, Firmware, VmConfig,
@@ -120,8 +123,10 @@ impl Prepared {
         let control = if has_agent { Some(pair("the control channel")?) } else { None };
         let mut servers = Vec::new();
         let mut inherited: Vec<OwnedFd> = vec![guest_console.into()];
+        let kernel = self.config.kernel_to_release().map(Loaded::new).transpose()?;
         let mut wiring = Wiring {
             console: inherited[0].as_raw_fd(),
+            kernel: None,
             control: None,
             shares: Vec::new(),
             fast_firmware: fast_firmware(&self.config),
@@ -139,6 +144,11 @@ impl Prepared {
             inherited.push(guests.into());
             ours
         });
+        if let Some(kernel) = &kernel {
+            let file = kernel.0.try_clone().map_err(|source| LaunchError::Wiring { what: "the kernel's file", source })?;
+            wiring.kernel = Some(file.as_raw_fd());
+            inherited.push(file);
+        }
         let mut argv = self.config.qemu.argv.clone();
         argv.extend(qemu::arguments(&self.config, &wiring));
         tracing::debug!(?argv, "starting QEMU");
@@ -147,7 +157,7 @@ impl Prepared {
         let started = Instant::now();
         let vmm = Child::start(launch).map_err(|source| LaunchError::Start { program, source })?;
         let console = Console::open(console, output).map_err(|source| LaunchError::Wiring { what: "the console's reader", source })?;
-        Ok(Launched { vm: Vm { vmm, servers, console, started, config: self.config, runtime: self.runtime }, control })
+        Ok(Launched { vm: Vm { vmm, servers, console, kernel, started, config: self.config, runtime: self.runtime }, control })
     }
 }
 
@@ -171,6 +181,29 @@ fn copy_vars(template: &Path, folder: &Path) -> Result<PathBuf, LaunchError> {
     Ok(copy)
 }
 
+/// A kernel's file in memory. QEMU maps an ELF kernel and keeps it to start the machine a second time, which a builder VM never is.
+#[derive(Debug)]
+pub(crate) struct Loaded(OwnedFd);
+
+impl Loaded {
+    fn new(path: &Path) -> Result<Self, LaunchError> {
+        let copy = || {
+            let memory = memfd_create("oic-kernel", MemfdFlags::CLOEXEC)?;
+            let mut file = fs::File::from(memory);
+            io::copy(&mut fs::File::open(path)?, &mut file)?;
+            Ok(Self(file.into()))
+        };
+        copy().map_err(|source| LaunchError::File { what: "the kernel", path: path.to_owned(), source })
+    }
+
+    /// Gives the memory back. The kernel must have been started.
+    fn release(&self) {
+        let length = fstat(&self.0).map_or(0, |facts| u64::try_from(facts.st_size).unwrap_or(0));
+        // Memory is all that is at stake.
+        let _ = fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, length);
+    }
+}
+
 /// A VM whose processes run.
 #[derive(Debug)]
 pub struct Launched {
@@ -184,6 +217,7 @@ pub(crate) struct Vm {
     pub(crate) vmm: Child,
     pub(crate) servers: Vec<Child>,
     pub(crate) console: Console,
+    kernel: Option<Loaded>,
     pub(crate) started: Instant,
     pub(crate) config: VmConfig,
     runtime: RuntimeDir,
@@ -198,6 +232,13 @@ pub(crate) enum Ended {
 }
 
 impl Vm {
+    /// Lets go of what only starting the guest took.
+    pub(crate) fn has_booted(&mut self) {
+        if let Some(kernel) = self.kernel.take() {
+            kernel.release();
+        }
+    }
+
     /// Waits until QEMU has ended, at most for `timeout`; for ever without one.
     pub(crate) fn wait(&self, timeout: Option<Duration>, cancel: &Cancel) -> Ended {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
@@ -255,5 +296,25 @@ impl Launched {
     #[must_use]
     pub fn server_ids(&self) -> Vec<u32> {
         self.vm.servers.iter().filter_map(Child::id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_takes_no_memory_once_it_is_released() {
+        let path = std::env::temp_dir().join(format!("oic-kernel-{}", std::process::id()));
+        fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let kernel = Loaded::new(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let file = fs::File::from(kernel.0.try_clone().unwrap());
+        assert_eq!((file.metadata().unwrap().len(), file.metadata().unwrap().blocks()), (1 << 20, 2048));
+        kernel.release();
+        assert_eq!((file.metadata().unwrap().len(), file.metadata().unwrap().blocks()), (1 << 20, 0));
+        assert!(matches!(Loaded::new(&path), Err(LaunchError::File { .. })));
     }
 }

@@ -239,6 +239,7 @@ impl Launched {
         match greet(&mut channel, self.vm.started, deadlines.boot) {
             Ok(hello) => {
                 let boot_time = self.vm.started.elapsed();
+                self.vm.has_booted();
                 Ok(Connected { launched: self, channel, cancel: cancel.clone(), hello, boot_time, deadlines })
             }
             Err(Fault::Silent { waited }) => Err(match explain(&mut self.vm, Fault::Silent { waited }, cancel) {

@@ -22,6 +22,8 @@ pub const CONTROL_PORT: &str = "org.oic.agent.0";
 pub struct Wiring {
     /// Connected socket of the serial console.
     pub console: RawFd,
+    /// The kernel in memory, in the place of its file.
+    pub kernel: Option<RawFd>,
     /// Connected socket of the control channel, if there is an agent.
     pub control: Option<RawFd>,
     /// Connected sockets of the share servers, in the order of [`VmConfig::shares`].
@@ -97,7 +99,10 @@ fn boot(words: &mut Words, config: &VmConfig, wiring: &Wiring) {
             if let Some(firmware) = &wiring.fast_firmware {
                 words.option("-bios", firmware);
             }
-            words.option("-kernel", kernel.as_os_str());
+            match wiring.kernel {
+                Some(fd) => words.option("-kernel", format!("/proc/self/fd/{fd}")),
+                None => words.option("-kernel", kernel.as_os_str()),
+            }
             words.option("-initrd", initramfs.as_os_str());
             let row = config.machine();
             let single = if config.cpu_count() == 1 { row.single_cpu_parameters } else { "" };
@@ -252,7 +257,7 @@ mod tests {
     }
 
     fn wiring() -> Wiring {
-        Wiring { console: 10, control: Some(11), shares: vec![12], fast_firmware: None, firmware_vars: None }
+        Wiring { console: 10, kernel: None, control: Some(11), shares: vec![12], fast_firmware: None, firmware_vars: None }
     }
 
     /// One option per line.
@@ -290,8 +295,14 @@ mod tests {
         config.shares.clear();
         config.network = Network::User;
         config.clock = None;
-        let wiring =
-            Wiring { console: 10, control: None, shares: Vec::new(), fast_firmware: None, firmware_vars: Some("/run/vars.fd".into()) };
+        let wiring = Wiring {
+            console: 10,
+            kernel: None,
+            control: None,
+            shares: Vec::new(),
+            fast_firmware: None,
+            firmware_vars: Some("/run/vars.fd".into()),
+        };
         insta::assert_snapshot!("firmware", text(&arguments(&config, &wiring)));
         config.boot = BootSource::Firmware(Firmware::Bios);
         let bios = text(&arguments(&config, &Wiring { firmware_vars: None, ..wiring }));

@@ -223,7 +223,7 @@ impl Failure {
         let more = if matches!(self, Self::Unreachable { .. }) { " or `mirrors` in oic.yml" } else { "" };
         Some(match (mirror, self) {
             (Some(variable), _) => format!("{words}{separator}{with_mirror} {variable}{more}"),
-            (None, Self::Unreachable { .. }) => format!("{words}, and the URL in the template"),
+            (None, Self::Unreachable { .. }) => format!("{words}, and the URL of the repository"),
             (None, _) => words.to_owned(),
         })
     }

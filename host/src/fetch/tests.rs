@@ -94,7 +94,7 @@ fn nobody_listening() {
     let error = bring(&store, &wanted(b"x", &[url])).unwrap_err();
     insta::assert_snapshot!(error.to_string().replace(&port.to_string(), "PORT"), @"cannot fetch the file: http://***@127.0.0.1:PORT/f: no connection (Connection refused (os error 111))");
     insta::assert_snapshot!(error.hint().unwrap(), @"check the network and http_proxy/https_proxy, or choose a mirror that you can reach with OIC_MIRROR_<DISTRIBUTION> or `mirrors` in oic.yml");
-    assert_eq!(error.hint_with(None).unwrap(), "check the network and http_proxy/https_proxy, and the URL in the template");
+    assert_eq!(error.hint_with(None).unwrap(), "check the network and http_proxy/https_proxy, and the URL of the repository");
     assert!(error.hint_with(Some("OIC_MIRROR_DEBIAN")).unwrap().contains("with OIC_MIRROR_DEBIAN or"));
     assert!(!format!("{error:?}").contains("secret"));
 }

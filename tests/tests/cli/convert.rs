@@ -73,7 +73,7 @@ fn what_cannot_be_converted() {
     exit 2
     --- stderr
     error: the name `disk.img` does not say which format to write
-    hint: name it with `--format`: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi
+    hint: name it with `--format`: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi, ova
     ");
     assert_snapshot!(sandbox.oic(&["convert", "-i", "disk.raw", "-o", "disk.vhd", "--format", "iso"]).run(), @"
     exit 2

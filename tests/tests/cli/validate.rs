@@ -50,7 +50,7 @@ fn every_mistake_of_every_file_is_told() {
     error[unknown-field]: unknown field `pakages`
       at broken.yml:11:3
       field: systemConfig.pakages
-      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
+      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
       hint: did you mean `packages`?
     error[syntax]: not valid YAML: unclosed bracket '['
       at syntax.yml:1:8
@@ -93,7 +93,7 @@ fn the_command_line_counts_too() {
     error[unknown-field]: unknown field `sise`
       at command line
       field: disk.sise
-      allowed: name, path, artifacts, size, partitionTableType, partitions, selectionPolicy, extendLastPartitionToFillDisk
+      allowed: name, path, artifacts, size, maxSize, partitionTableType, partitions, rawBinaries, selectionPolicy, extendLastPartitionToFillDisk
       hint: did you mean `size`?
     error: 1 error in template.yml
     ");
