@@ -116,8 +116,14 @@ fn the_builder_vm_is_the_targets_machine() {
             let config = vm_config(&guest(target, accelerator), &VmNeeds::from(&plan(&spec(target))));
             assert_eq!((config.arch, config.accelerator), (guest_arch(target), accelerator));
             assert_eq!(config.machine().emulator, format!("qemu-system-{target}"));
-            let wiring =
-                Wiring { console: 3, control: Some(4), shares: vec![5; config.shares.len()], fast_firmware: None, firmware_vars: None };
+            let wiring = Wiring {
+                console: 3,
+                kernel: None,
+                control: Some(4),
+                shares: vec![5; config.shares.len()],
+                fast_firmware: None,
+                firmware_vars: None,
+            };
             let words = arguments(&config, &wiring);
             let after = |option: &str| {
                 let at = words.iter().position(|word| word == option).unwrap_or_else(|| panic!("no {option} in {words:?}"));
