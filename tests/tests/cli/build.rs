@@ -30,7 +30,7 @@ fn a_template_with_errors() {
     error[unknown-field]: unknown field `pakages`
       at template.yml:11:3
       field: systemConfig.pakages
-      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
+      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, keepPackageCache, hideProcesses, enableSystemdFirstboot, additionalFiles, configurations, kernel, fde, network, proxy, provisioning, cloudInit, aptPolicy, dkms, installerPayload
       hint: did you mean `packages`?
     error: 1 error in template.yml
     ");

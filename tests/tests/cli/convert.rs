@@ -79,7 +79,7 @@ fn what_cannot_be_converted() {
     exit 2
     --- stderr
     error: invalid value 'iso' for '--format <FORMAT>'
-      [possible values: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi]
+      [possible values: raw, qcow2, vhd, vhd-dynamic, vhdx, vmdk, vmdk-stream, vdi, ova]
 
     For more information, try '--help'.
     ");

@@ -50,7 +50,7 @@ fn every_mistake_of_every_file_is_told() {
     error[unknown-field]: unknown field `pakages`
       at broken.yml:11:3
       field: systemConfig.pakages
-      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, additionalFiles, configurations, kernel, fde, network
+      allowed: name, description, hostname, locale, timezone, initramfs, immutability, groups, users, services, bootloader, packages, excludes, weakDependencies, packageDocs, packageLanguages, removePackageDatabase, keepPackageCache, hideProcesses, enableSystemdFirstboot, additionalFiles, configurations, kernel, fde, network, proxy, provisioning, cloudInit, aptPolicy, dkms, installerPayload
       hint: did you mean `packages`?
     error[syntax]: not valid YAML: unclosed bracket '['
       at syntax.yml:1:8
