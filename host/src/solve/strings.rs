@@ -76,7 +76,14 @@ impl StringTable {
 }
 
 /// Marks a free place of the hash table.
-const FREE: u32 = u32::MAX;
+const FREE: Place = Place { id: u32::MAX, hash: 0 };
+
+/// A place of the hash table. The hash is kept, so that growing and passing by other strings read no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    id: u32,
+    hash: u32,
+}
 
 /// A string table in which each string occurs once. Numbers are given in the order of first mention.
 #[derive(Debug, Clone)]
@@ -84,7 +91,7 @@ pub(super) struct Interner {
     strings: StringTable,
     /// Open addressing with linear probing; a power of two, at most half full. The hasher is keyed at random, so that the
     /// author of an index cannot choose names that collide.
-    places: Vec<u32>,
+    places: Vec<Place>,
     hasher: RandomState,
 }
 
@@ -108,18 +115,19 @@ impl Interner {
 
     /// Returns the number of `string`, none when it was never added.
     pub(super) fn find(&self, string: &str) -> Option<u32> {
-        let id = self.places[self.place(string)];
-        (id != FREE).then_some(id)
+        let place = self.places[self.place(string, self.hash(string))];
+        (place != FREE).then_some(place.id)
     }
 
     /// Returns the number of `string`, adding it if it is new.
     pub(super) fn intern(&mut self, string: &str) -> Result<u32, TableFull> {
-        let place = self.place(string);
+        let hash = self.hash(string);
+        let place = self.place(string, hash);
         if self.places[place] != FREE {
-            return Ok(self.places[place]);
+            return Ok(self.places[place].id);
         }
         let id = self.strings.push(string)?;
-        self.places[place] = id;
+        self.places[place] = Place { id, hash };
         if self.strings.len() * 2 > self.places.len() {
             self.grow();
         }
@@ -127,31 +135,34 @@ impl Interner {
     }
 
     /// Returns the place that holds `string`, or the free one where it belongs.
-    fn place(&self, string: &str) -> usize {
+    fn place(&self, string: &str, hash: u32) -> usize {
         let mask = self.places.len() - 1;
-        let mut place = self.hash(string) & mask;
-        while self.places[place] != FREE && self.strings.get(self.places[place]) != string {
-            place = (place + 1) & mask;
+        let mut at = hash as usize & mask;
+        loop {
+            let place = self.places[at];
+            if place == FREE || place.hash == hash && self.strings.get(place.id) == string {
+                return at;
+            }
+            at = (at + 1) & mask;
         }
-        place
     }
 
-    fn hash(&self, string: &str) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits of a hash choose a place")]
+    fn hash(&self, string: &str) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer places than low bits")]
         {
-            self.hasher.hash_one(string) as usize
+            self.hasher.hash_one(string) as u32
         }
     }
 
     fn grow(&mut self) {
         let mask = self.places.len() * 2 - 1;
         let mut places = vec![FREE; mask + 1];
-        for &id in self.places.iter().filter(|&&id| id != FREE) {
-            let mut place = self.hash(self.strings.get(id)) & mask;
-            while places[place] != FREE {
-                place = (place + 1) & mask;
+        for &place in self.places.iter().filter(|&&place| place != FREE) {
+            let mut at = place.hash as usize & mask;
+            while places[at] != FREE {
+                at = (at + 1) & mask;
             }
-            places[place] = id;
+            places[at] = place;
         }
         self.places = places;
     }
