@@ -253,16 +253,11 @@ fn cpio(file: &Arc<HostFile>) -> Result<RootTree, ArchiveError> {
         }
         let path = cleaned(&name)?;
         let range = Content::range(file.clone(), content, size);
-        let (major, minor) = (field(9)? as u32, field(10)? as u32);
+        let device = (field(9)? as u32, field(10)? as u32);
         let kind = match mode & 0o170_000 {
-            0o040_000 => Kind::directory(),
             0o100_000 => Kind::File(range),
             0o120_000 => Kind::Symlink(range.read_all(MAX_PATH as u64)?.into()),
-            0o020_000 => Kind::CharDevice { major, minor },
-            0o060_000 => Kind::BlockDevice { major, minor },
-            0o010_000 => Kind::Fifo,
-            0o140_000 => Kind::Socket,
-            _ => return Err(DAMAGED),
+            _ => Kind::without_content(mode, device).ok_or(DAMAGED)?,
         };
         let identity = (field(7)?, field(8)?, field(0)?);
         if let (Kind::File(_), true, Some(known)) = (&kind, field(4)? > 1, linked.get(&identity).copied()) {

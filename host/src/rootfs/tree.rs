@@ -125,6 +125,20 @@ impl Kind {
         }
     }
 
+    /// Returns what an inode of a mode is, where the mode and a device's major and minor number tell: not for files and symbolic links,
+    /// and not for types that there are none of. A directory is empty.
+    #[must_use]
+    pub fn without_content(mode: u32, (major, minor): (u32, u32)) -> Option<Self> {
+        match mode & 0o170_000 {
+            0o040_000 => Some(Self::directory()),
+            0o020_000 => Some(Self::CharDevice { major, minor }),
+            0o060_000 => Some(Self::BlockDevice { major, minor }),
+            0o010_000 => Some(Self::Fifo),
+            0o140_000 => Some(Self::Socket),
+            _ => None,
+        }
+    }
+
     /// Returns the word for it in messages.
     #[must_use]
     pub fn name(&self) -> &'static str {

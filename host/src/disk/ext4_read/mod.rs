@@ -277,14 +277,9 @@ impl Reader {
             });
         }
         let kind = match raw.format() {
-            0o040_000 => Kind::directory(),
             0o100_000 => Kind::File(self.content(&raw, path)?),
             0o120_000 => Kind::Symlink(self.symlink(&raw, path)?.into()),
-            0o020_000 => device(&raw, |major, minor| Kind::CharDevice { major, minor }),
-            0o060_000 => device(&raw, |major, minor| Kind::BlockDevice { major, minor }),
-            0o010_000 => Kind::Fifo,
-            0o140_000 => Kind::Socket,
-            _ => return Err(self.damaged(number, "its type is unknown")),
+            format => Kind::without_content(format.into(), device(&raw)).ok_or_else(|| self.damaged(number, "its type is unknown"))?,
         };
         let is_directory = matches!(kind, Kind::Directory(_));
         let metadata = self.metadata(&raw)?;
@@ -330,11 +325,11 @@ fn clip(extent: Extent, size: u64) -> Option<Extent> {
     (length > 0).then_some(Extent { length, ..extent })
 }
 
-/// Reads a device number: the old form if it is there, else the new one.
-fn device(raw: &RawInode, kind: impl Fn(u32, u32) -> Kind) -> Kind {
+/// Reads a device's major and minor number: the old form if it is there, else the new one.
+fn device(raw: &RawInode) -> (u32, u32) {
     let (old, new) = (raw.u32(40), raw.u32(44));
     if old != 0 {
-        return kind(old >> 8 & 0xff, old & 0xff);
+        return (old >> 8 & 0xff, old & 0xff);
     }
-    kind(new >> 8 & 0xfff, new & 0xff | new >> 12 & 0xf_ff00)
+    (new >> 8 & 0xfff, new & 0xff | new >> 12 & 0xf_ff00)
 }

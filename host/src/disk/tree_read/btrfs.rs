@@ -272,7 +272,7 @@ impl Inodes for Reader {
         let node = self.node(number)?;
         let (item, extents, xattrs) = (node.item.clone(), node.extents.clone(), node.xattrs.clone());
         let (mode, number) = (item.le32(52)?, item.le64(56)?);
-        let kind = match special(mode, || device(number as u32))? {
+        let kind = match special(mode, device(number as u32))? {
             Some(kind) => kind,
             None => filled(mode, self.content(&extents, item.le64(16)?)?)?,
         };

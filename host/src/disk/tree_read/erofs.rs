@@ -279,7 +279,7 @@ impl Inodes for Reader {
 
     fn inode(&mut self, number: u64) -> Result<Inode, TreeReadError> {
         let raw = self.raw(number)?;
-        let kind: Kind = match special(raw.mode, || device(raw.word))? {
+        let kind: Kind = match special(raw.mode, device(raw.word))? {
             Some(kind) => kind,
             None => filled(raw.mode, self.content(&raw)?)?,
         };

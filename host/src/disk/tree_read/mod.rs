@@ -138,22 +138,11 @@ fn build<S: Inodes>(source: &mut S, size: u64) -> Result<RootTree, TreeReadError
 }
 
 /// Returns what an inode of a mode is, or nothing where only its content tells.
-fn special(mode: u32, device: impl FnOnce() -> (u32, u32)) -> Result<Option<Kind>, TreeReadError> {
-    Ok(match mode & 0o170_000 {
-        0o040_000 => Some(Kind::directory()),
-        0o020_000 => {
-            let (major, minor) = device();
-            Some(Kind::CharDevice { major, minor })
-        }
-        0o060_000 => {
-            let (major, minor) = device();
-            Some(Kind::BlockDevice { major, minor })
-        }
-        0o010_000 => Some(Kind::Fifo),
-        0o140_000 => Some(Kind::Socket),
-        0o100_000 | 0o120_000 => None,
-        _ => return Err(TreeReadError::Damaged("the type of an inode is unknown")),
-    })
+fn special(mode: u32, device: (u32, u32)) -> Result<Option<Kind>, TreeReadError> {
+    match mode & 0o170_000 {
+        0o100_000 | 0o120_000 => Ok(None),
+        _ => Kind::without_content(mode, device).map(Some).ok_or(TreeReadError::Damaged("the type of an inode is unknown")),
+    }
 }
 
 /// Returns a regular file or a symbolic link with a content.

@@ -276,7 +276,7 @@ impl Inodes for Reader {
             _ if is_long => xattrs = self.take(&mut at, 8)?.le32(4)?,
             _ => {}
         }
-        let kind = match (special(mode, || device(rdev))?, filling) {
+        let kind = match (special(mode, device(rdev))?, filling) {
             (Some(kind), _) => kind,
             (None, Some(content)) => filled(mode, content)?,
             (None, None) => return Err(TreeReadError::Damaged("a file has no content")),

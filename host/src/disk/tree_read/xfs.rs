@@ -174,7 +174,7 @@ impl Reader {
     fn kind(&mut self, raw: &Raw) -> Result<Kind, TreeReadError> {
         let fork = &raw.bytes[raw.fork.0..raw.fork.1];
         let device = fork.be32(0)?;
-        if let Some(kind) = special(raw.mode, || (device >> 18, device & 0x3_ffff))? {
+        if let Some(kind) = special(raw.mode, (device >> 18, device & 0x3_ffff))? {
             return Ok(kind);
         }
         if raw.bytes.be16(90)? & 1 != 0 {
