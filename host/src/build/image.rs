@@ -516,19 +516,15 @@ fn clean(root: &mut RootTree, epoch: i64) -> Result<(), TreeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rootfs::cpio;
 
     #[test]
     fn an_initramfs_with_the_agent_in_it_is_no_initramfs() {
-        let entry = |name: &str, content: &str| {
-            let sizes = format!("{:08X}{:032}{:08X}{:08X}", content.len(), 0, name.len() + 1, 0);
-            let mut bytes = format!("070701{:048}{sizes}{name}\0", 0).into_bytes();
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes.extend(content.as_bytes());
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes
-        };
+        let mut inside = RootTree::new(Metadata::root_owned(0o755, 0));
+        inside.write_file("/usr/bin/xz", Content::bytes(b"of the agent".to_vec()), 0o755, 0).unwrap();
+        let mut packed = Vec::new();
+        cpio::write_tree(&inside, &mut packed).unwrap();
         let mut root = RootTree::new(Metadata::root_owned(0o755, 0));
-        let packed = [entry("usr/bin/xz", "of the agent"), entry("TRAILER!!!", "")].concat();
         root.write_file("/boot/vmlinuz-6.1", Content::bytes(b"kernel".to_vec()), 0o644, 0).unwrap();
         root.write_file("/boot/initrd.img-6.1", Content::bytes(packed), 0o644, 0).unwrap();
 

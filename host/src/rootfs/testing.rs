@@ -53,6 +53,17 @@ pub(crate) fn distribution() -> Option<Vec<PathBuf>> {
     Some(packages)
 }
 
+/// Gives `/etc` of a tree an access control list that names a user.
+pub(crate) fn with_acl(mut tree: RootTree) -> RootTree {
+    let acl = [
+        2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 6, 0, 232, 3, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 7, 0, 255, 255, 255,
+        255, 32, 0, 5, 0, 255, 255, 255, 255,
+    ];
+    let etc = tree.lookup("etc").unwrap();
+    tree.inode_mut(etc).metadata.xattrs.insert(b"system.posix_acl_access".to_vec(), acl.to_vec());
+    tree
+}
+
 /// Returns a tree with every kind of inode, directories of some and of thousands of entries, and extended attributes.
 pub(crate) fn various() -> RootTree {
     let mut tree = RootTree::new(Metadata::root_owned(0o755, EPOCH));

@@ -10,13 +10,7 @@ use crate::{
 };
 
 fn tree() -> RootTree {
-    let mut tree = testing::various();
-    let acl = [
-        2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 6, 0, 232, 3, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 7, 0, 255, 255, 255,
-        255, 32, 0, 5, 0, 255, 255, 255, 255,
-    ];
-    let etc = tree.lookup("etc").unwrap();
-    tree.inode_mut(etc).metadata.xattrs.insert(b"system.posix_acl_access".to_vec(), acl.to_vec());
+    let mut tree = testing::with_acl(testing::various());
     // Found by nodes of nodes, and larger than what is written at a time.
     tree.write_file("usr/lib/larger", Content::bytes(vec![3; 14 << 20]), 0o644, EPOCH).unwrap();
     tree.write_file("usr/lib/edge", Content::bytes(vec![4; 3488]), 0o644, EPOCH).unwrap();
